@@ -1,0 +1,90 @@
+"""Chat templates: from problems and messages to token ids, the same for teacher, training, serving and evaluation.
+
+What is trained is what is served is what is asked: `prompt_ids` is the only way a question becomes tokens, and `encode` is checked
+against it row by row, so a student is never trained on a prompt it will not see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from mixray.errors import MixrayError, TrainingError
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation as tokens: `ids`, of which the last `num_loss_tokens` (response and end of turn) are trained."""
+
+    ids: list[int]
+    num_loss_tokens: int
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that has a chat template, running no code from its folder.
+
+    Raises:
+        MixrayError: there is none, or it has no chat template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise MixrayError(
+            "A model cannot be loaded", seen=str(source), rule=str(error).splitlines()[0], do="check the model's path or id"
+        ) from error
+    if not tokenizer.chat_template:
+        raise MixrayError(
+            "A tokenizer has no chat template", seen=str(source), do="use an instruct model, or add a chat template to its folder"
+        )
+    return tokenizer
+
+
+def ask(question: str, prompt_template: str = "{question}", system_prompt: str | None = None) -> Messages:
+    """Return the messages that put a question to a model."""
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return [*system, {"role": "user", "content": prompt_template.replace("{question}", question)}]
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
+    """Return the tokens a model sees before it answers, the opening of its turn included."""
+    return _template(tokenizer, messages, opening=True)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
+    """Return the tokens of a conversation that ends in an assistant turn; only that turn, with its end, is trained.
+
+    The end-of-turn token is the tokenizer's `eos_token`; whatever a template prints after it (a newline) is left out, since a model
+    that has stopped never sees it.
+
+    Raises:
+        TrainingError: the template renders the prompt differently in training and in asking, or never ends the turn.
+    """
+    prompt = prompt_ids(tokenizer, messages[:-1])
+    whole = _template(tokenizer, messages, opening=False)
+    if whole[: len(prompt)] != prompt:
+        raise TrainingError(
+            "The chat template renders a prompt differently in training and in asking",
+            seen=tokenizer.decode(whole[: len(prompt)]),
+            rule=f"training must start with {tokenizer.decode(prompt)!r}",
+            do="use a template whose generation prompt is a prefix of the full conversation",
+        )
+    end = tokenizer.eos_token_id
+    if end not in whole[len(prompt) :]:
+        raise TrainingError(
+            "The chat template never ends the assistant's turn",
+            seen=tokenizer.decode(whole[len(prompt) :])[-80:],
+            rule=f"{tokenizer.eos_token!r} must follow",
+            do="set the tokenizer's eos_token to the template's end of turn",
+        )
+    last = len(whole) - whole[::-1].index(end)
+    return Encoded(whole[:last], last - len(prompt))
+
+
+def _template(tokenizer: PreTrainedTokenizerBase, messages: Messages, opening: bool) -> list[int]:
+    out: Any = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=opening, return_dict=False)
+    return list(out)

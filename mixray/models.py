@@ -1,0 +1,72 @@
+"""Where model names lead: `tiny:<name>` to a shipped model, a folder to itself, anything else to the hub.
+
+Only safetensors are loaded and no code from a model folder ever runs; a folder that holds either kind of danger is refused before
+anything imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+
+from mixray.errors import MixrayError
+from mixray.rows import digest
+
+DANGEROUS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
+
+
+def tiny_models_folder() -> Path:
+    """Return the folder of the shipped micro-models."""
+    return Path(str(resources.files("mixray"))) / "tiny" / "models"
+
+
+def resolve(model: str) -> str:
+    """Return a local folder, or a hub id, that transformers and vLLM load.
+
+    Raises:
+        MixrayError: the folder is missing, incomplete, or holds code or pickles.
+    """
+    if model.startswith("tiny:"):
+        folder = tiny_models_folder() / model.removeprefix("tiny:")
+        known = sorted(path.name for path in tiny_models_folder().glob("*") if path.is_dir())
+        if folder.name not in known:
+            raise MixrayError("There is no such shipped model", seen=model, rule=f"one of {['tiny:' + name for name in known]}")
+        return _checked(folder)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _checked(path.resolve())
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return model
+    raise MixrayError(
+        "A model is missing",
+        seen=model,
+        rule="`tiny:<name>`, an existing folder, or a hub id `owner/name`",
+        do="check the recipe's `model`",
+    )
+
+
+def fingerprint(model: str) -> str:
+    """Return what identifies a model in the hashes of artefacts: the content of a folder, or the id on the hub."""
+    source = resolve(model)
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in ("README.md", "manifest.json"))
+    return digest([[path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files], 16)
+
+
+def _checked(folder: Path) -> str:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise MixrayError("A model folder has no config.json", seen=str(folder), do="pass a Hugging Face model folder")
+    danger = sorted(path.name for path in folder.rglob("*") if path.suffix in DANGEROUS)
+    if danger or "auto_map" in json.loads(config.read_text(encoding="utf-8")):
+        raise MixrayError(
+            "A model folder holds code or pickles",
+            seen=f"{folder}: {danger or 'auto_map in config.json'}",
+            rule="safetensors and JSON only",
+            do="convert the weights to safetensors and remove the rest",
+        )
+    return str(folder)

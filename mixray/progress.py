@@ -1,0 +1,73 @@
+"""Live progress: one line per stage with rows, speed, facts and time left; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0
+
+
+class StageProgress:
+    """One stage's line. `update(done, total, **facts)` may be called as often as one likes."""
+
+    def __init__(self, display: Display, name: str) -> None:
+        self.display, self.name = display, name
+        self.started = self.last_plain = time.monotonic()
+        self.task: TaskID | None = None
+
+    def update(self, done: int, total: int | None = None, **facts: str | float) -> None:
+        """Show that `done` of `total` units are done; facts such as `tokens_per_second=5200` or `right="84%"` stand beside."""
+        told = "  ".join(f"{key.replace('_per_', '/').replace('_', ' ')} {_short(value)}" for key, value in facts.items())
+        if self.display.rich is not None:
+            if self.task is None:
+                self.task = self.display.rich.add_task(self.name, total=total, told="")
+            self.display.rich.update(self.task, completed=done, total=total, told=told)
+        elif time.monotonic() - self.last_plain >= PLAIN_SECONDS:
+            self.last_plain = time.monotonic()
+            self.display.say(f"{self.name}: {done}{'' if total is None else f'/{total}'}  {told}")
+
+    def finish(self, summary: str) -> None:
+        """Replace the line by what came out."""
+        if self.display.rich is not None and self.task is not None:
+            self.display.rich.remove_task(self.task)
+        self.display.say(f"[green]✓[/green] {self.name:<28} {summary}  [dim]{time.monotonic() - self.started:.0f} s[/dim]")
+
+
+class Display:
+    """The terminal during a run. Everything goes to standard error: standard output is for the answer."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+        self.rich: Progress | None = None
+        if self.console.is_terminal and not quiet:
+            self.rich = Progress(
+                SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+                TextColumn("[cyan]{task.fields[told]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=self.console,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        if self.rich is not None:
+            self.rich.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.rich is not None:
+            self.rich.stop()
+
+    def stage(self, name: str) -> StageProgress:
+        """Open a line for one stage."""
+        return StageProgress(self, name)
+
+    def say(self, text: str) -> None:
+        """Print one line above the live ones."""
+        self.console.print(text, soft_wrap=True)
+
+
+def _short(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

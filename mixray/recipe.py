@@ -1,0 +1,284 @@
+"""The recipe: one YAML file, read into frozen models; the only home of every default.
+
+In: a path or the name of a shipped recipe, and `--set key=value` overrides. Out: a `Recipe`, or a `RecipeError` that names
+the key, the value and the rule, before anything is started. A recipe knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mixray.errors import RecipeError
+
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
+
+
+def _asks(template: str) -> str:
+    if "{question}" not in template:
+        raise ValueError("must contain {question}")
+    return template
+
+
+PromptTemplate = Annotated[str, AfterValidator(_asks)]
+
+
+class Part(BaseModel):
+    """A frozen piece of the recipe that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProblemSet(Part):
+    """Where problems come from: the tiny world, a file (jsonl, csv, parquet; local or remote) or a hub data set."""
+
+    source: str = Field("tiny", description="`tiny`, a file path or URL, or `hf:<data set id>`")
+    split: str = Field("train", description="train or test of the tiny world; the split of a hub data set")
+    num_problems: PositiveInt | None = Field(None, description="take the first so many; all where unset")
+    difficulty: tuple[PositiveInt, PositiveInt] = Field((2, 5), description="tiny world only: fewest and most steps")
+    seed: int = Field(0, description="tiny world only: which problems are drawn")
+    question_field: str = "question"
+    answer_field: str = "answer"
+    unboxed: bool = Field(False, description="where no box is found, the last number is the answer (GSM8K)")
+
+
+class Teacher(Part):
+    """A language model whose answers make a pool, run on vLLM."""
+
+    model: str = Field(description="`tiny:<name>`, a model folder, or a hub id")
+    num_samples: PositiveInt = Field(1, description="answers asked per problem")
+    temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="the paper decodes greedily")
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: PositiveInt = Field(4096, description="an answer is cut off here, and then never right")
+    system_prompt: str | None = None
+    prompt_template: PromptTemplate = Field("{question}", description="the user turn; `{question}` is replaced")
+    replicas: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_tuple)] = Field(
+        (1, 1), description="fewest and most engine actors"
+    )
+    num_gpus: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of one replica; 0 runs on CPU")
+    threads: PositiveInt = Field(2, description="CPU engine threads of one replica")
+    block_rows: PositiveInt = Field(32, description="rows written together: what a crash can lose")
+    engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
+
+
+class Blend(Part):
+    """Mixtures of a hard and an easy pool, one for each `alpha` (the share of rows that take the hard trace)."""
+
+    hard: Name = Field(description="the pool of long traces, or of the large teacher")
+    easy: Name
+    alpha: Annotated[tuple[Share, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = Field(
+        (0.0, 0.2, 1.0), description="0 is the easy pool alone, 1 the hard one; the paper's best is 0.2"
+    )
+    sharing: Literal["both_right"] = Field("both_right", description="only problems every pool solved, each once (the paper's)")
+    num_rows: PositiveInt | None = Field(None, description="rows of each mixture; every shared problem where unset")
+
+
+class Student(Part):
+    """A small model to be taught."""
+
+    model: str = Field(description="`tiny:<name>`, a model folder, or a hub id")
+
+
+class Train(Part):
+    """How every arm is trained: one block for all, since arms trained differently cannot be compared."""
+
+    epochs: PositiveInt = Field(2, description="paper Table 5")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-5, description="paper Table 5")
+    warmup_share: Share = Field(0.0, description="share of the steps that warm up; then cosine to zero")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    batch_rows: PositiveInt = Field(16, description="training examples in one optimiser step, over all workers")
+    max_tokens: PositiveInt = Field(16384, description="longer examples are dropped and counted, never cut")
+    pack_tokens: PositiveInt | None = Field(None, description="tokens of one packed sequence; max_tokens where unset")
+    micro_batch_tokens: PositiveInt = Field(16384, description="tokens of one forward pass of one worker")
+    zero_stage: Literal[1, 2, 3] = 3
+    num_workers: PositiveInt = 1
+    use_gpu: bool = False
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    checkpoint_every_steps: PositiveInt = 200
+    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="worker group restarts before giving up")
+
+    @model_validator(mode="after")
+    def _packs_hold_a_row(self) -> Train:
+        if self.pack_tokens is not None and self.pack_tokens < self.max_tokens:
+            raise ValueError(f"pack_tokens ({self.pack_tokens}) must be at least max_tokens ({self.max_tokens})")
+        return self
+
+
+class Serve(Part):
+    """The endpoint that hosts the students."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="0 picks a free one")
+    students_at_once: PositiveInt = Field(4, description="students up at a time during a run")
+    max_model_len: PositiveInt | None = Field(None, description="tokens of prompt and answer; the model's own where unset")
+    num_gpus: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of one student; 0 runs on CPU")
+    kv_cache_bytes: PositiveInt | None = Field(None, description="memory of one student's KV cache; vLLM's own where unset")
+    engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
+
+
+class Evaluate(Part):
+    """What the students are asked, and how. No stop strings are sent: they cut reasoning."""
+
+    benchmarks: dict[Name, ProblemSet]
+    num_samples: PositiveInt = 1
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: PositiveInt = Field(16000, description="paper section 2.6")
+    concurrency: PositiveInt = Field(64, description="questions in flight at once, over all students that are up")
+    timeout_seconds: PositiveInt = 600
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Evaluate:
+        if not self.benchmarks:
+            raise ValueError("benchmarks must name at least one problem set")
+        return self
+
+
+class Report(Part):
+    """How numbers get their intervals."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    num_resamples: PositiveInt = Field(10_000, description="of the bootstrap")
+
+
+class Recipe(Part):
+    """Everything one run needs to know."""
+
+    name: Name
+    seed: int = Field(0, description="of generation, mixing and the bootstrap")
+    problems: ProblemSet = Field(default_factory=ProblemSet, description="what the teachers are asked")
+    teachers: dict[Name, Teacher]
+    mixtures: dict[Name, Blend]
+    students: dict[Name, Student]
+    student_prompt: PromptTemplate = Field(
+        "{question}", description="the user turn in training and in asking alike; `{question}` is replaced"
+    )
+    train: Train = Field(default_factory=Train)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = Field(
+        (0,), description="training seeds: an arm for each"
+    )
+    serve: Serve = Field(default_factory=Serve)
+    evaluate: Evaluate
+    report: Report = Field(default_factory=Report)
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        for part in ("teachers", "mixtures", "students"):
+            if not getattr(self, part):
+                raise ValueError(f"{part} must name at least one")
+        for name, blend in self.mixtures.items():
+            for side in ("hard", "easy"):
+                pool = getattr(blend, side)
+                if pool not in self.teachers:
+                    raise ValueError(
+                        f"mixtures.{name}.{side}: no pool is called {pool!r}; the pools are {sorted(self.teachers)}"
+                        + _nearest(pool, self.teachers)
+                    )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ from each other, got {list(self.seeds)}")
+        return self
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes inside the package."""
+    folder = resources.files("mixray") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file, or a shipped recipe by name, and apply `key=value` overrides.
+
+    Raises:
+        RecipeError: the file is missing or no YAML, a key is unknown, or a value breaks its rule.
+    """
+    return parse_recipe(_read(str(source)), overrides or [])
+
+
+def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
+    """Validate a recipe given as plain data (see `load_recipe`)."""
+    if not isinstance(data, dict):
+        raise RecipeError("A recipe must be a mapping of keys", seen=type(data).__name__, do="see `mixray schema`")
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _read(source: str) -> Any:
+    path = Path(source)
+    if source in shipped_recipes():
+        text = (resources.files("mixray") / "recipes" / f"{source}.yaml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        known = shipped_recipes()
+        raise RecipeError(
+            "There is no such recipe", seen=source, rule=f"a file, or one of {known}", do="check the path" + _nearest(source, known)
+        )
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError("The recipe is not valid YAML", seen=str(error).replace("\n", " "), do=f"mend {source}") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError("An override must read key=value", seen=override, do="for example --set train.epochs=1")
+    place: Any = data
+    *parents, last = key.split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise RecipeError("An override names a key inside a value that has none", seen=key, do="see `mixray schema`")
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        place[last] = text
+
+
+def _explain(error: ValidationError) -> RecipeError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "recipe"
+    seen = first.get("input")
+    rule = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        rule = f"the keys here are {known}" + _nearest(str(first["loc"][-1]), known)
+        return RecipeError(f"The recipe has an unknown key `{key}`", seen=json.dumps(seen, default=str), rule=rule)
+    if first["type"] == "value_error" and not isinstance(seen, str | int | float):
+        return RecipeError(f"The recipe is wrong at `{key}`", rule=rule)
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return RecipeError(f"The recipe is wrong at `{key}`{more}", seen=json.dumps(seen, default=str), rule=rule)
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names valid at a place of the recipe, following names of teachers and the like."""
+    node: Any = Recipe.model_json_schema()
+    definitions = node.get("$defs", {})
+    for part in location:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        if "$ref" in node:
+            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+    return sorted(node.get("properties", {}))

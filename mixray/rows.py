@@ -1,0 +1,120 @@
+"""The rows that travel between stages, as Arrow schemas, and the ids and seeds that make them repeatable.
+
+Nothing here reads or writes; every stage agrees on these columns and on nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+
+PROBLEM = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("subject", pa.string()),
+        ("level", pa.int32()),
+    ]
+)
+
+# One row per answer asked of a teacher: the unit of work, of durability and of repetition.
+REQUEST = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("problem_id", pa.string()),
+        ("teacher", pa.string()),
+        ("sample", pa.int32()),
+        ("seed", pa.int64()),
+        ("question", pa.string()),
+        ("gold", pa.string()),
+    ]
+)
+
+TRACE = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("problem_id", pa.string()),
+        ("teacher", pa.string()),
+        ("sample", pa.int32()),
+        ("seed", pa.int64()),
+        ("question", pa.string()),
+        ("gold", pa.string()),
+        ("response", pa.string()),
+        ("finish_reason", pa.string()),  # stop | length | error
+        ("num_prompt_tokens", pa.int32()),
+        ("num_response_tokens", pa.int32()),
+        ("seconds", pa.float64()),
+        ("status", pa.string()),  # ok | truncated | empty | error
+        ("error", pa.string()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),  # right | wrong | unknown
+        ("verdict_reason", pa.string()),
+    ]
+)
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+EXAMPLE = pa.schema(
+    [
+        ("messages", pa.list_(MESSAGE)),
+        ("problem_id", pa.string()),
+        ("trace_id", pa.string()),
+        ("pool", pa.string()),
+        ("num_tokens", pa.int32()),
+        ("num_loss_tokens", pa.int32()),
+    ]
+)
+
+SCORE = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("benchmark", pa.string()),
+        ("sample", pa.int32()),
+        ("seed", pa.int64()),
+        ("response", pa.string()),
+        ("finish_reason", pa.string()),
+        ("num_response_tokens", pa.int32()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),
+        ("verdict_reason", pa.string()),
+    ]
+)
+
+
+def digest(value: Any, length: int = 64) -> str:
+    """Return the first `length` hex digits of the sha256 of `value` as canonical JSON (sorted keys, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:length]
+
+
+def keyed_draw(*key: str | int) -> int:
+    """Return a 63-bit integer that depends on `key` alone: the same on every machine, in every order."""
+    data = "\x1f".join(str(part) for part in key).encode("utf-8", errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
+
+
+def trace_id(problem_id: str, teacher: str, sample: int) -> str:
+    """Return the id of one teacher's `sample`-th answer to one problem."""
+    return f"{problem_id}/{teacher}/{sample}"
+
+
+def request_rows(problems: pa.Table, teacher: str, num_samples: int, seed: int) -> pa.Table:
+    """Expand a PROBLEM table into one REQUEST row per (problem, sample), each with its own id and seed."""
+    rows = [
+        {
+            "trace_id": trace_id(row["problem_id"], teacher, sample),
+            "problem_id": row["problem_id"],
+            "teacher": teacher,
+            "sample": sample,
+            "seed": keyed_draw(seed, teacher, row["problem_id"], sample) % 2**31,
+            "question": row["question"],
+            "gold": row["answer"],
+        }
+        for row in problems.to_pylist()
+        for sample in range(num_samples)
+    ]
+    return pa.Table.from_pylist(rows, schema=REQUEST)

@@ -1,0 +1,84 @@
+"""Ray for one run: joins the cluster a job runs on, or starts a quiet, private one on this machine.
+
+A private cluster lives in its own temporary folder, listens on loopback only and dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mixray.errors import ClusterError
+
+# Set before vLLM, DeepSpeed or Ray are imported, here and in every worker.
+WORKER_ENVIRONMENT = {
+    "DS_ACCELERATOR": "cpu",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+DRIVER_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@contextlib.contextmanager
+def ray_session(num_cpus: int | None = None) -> Iterator[None]:
+    """Have Ray for the block; leave no process behind.
+
+    Inside a Ray job, or where RAY_ADDRESS is set, that cluster is joined. Otherwise a local one is started with `num_cpus`
+    logical CPUs (at least 4: serving and training reserve more slots than a small machine has cores).
+
+    Raises:
+        ClusterError: Ray did not come up.
+    """
+    joins = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
+    os.environ.update(DRIVER_ENVIRONMENT)
+    os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
+    import ray
+
+    options: dict[str, object] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+        "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **_gpu_environment()}},
+    }
+    if joins:
+        options["address"] = os.environ.get("RAY_ADDRESS", "auto")
+    else:
+        # Sockets have path limits (107 bytes), so the folder must be short.
+        folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="mixray-"))
+        options |= {
+            "address": "local",
+            "num_cpus": num_cpus or max(os.cpu_count() or 1, 4),
+            "include_dashboard": False,
+            "object_store_memory": 512 * 2**20,
+            "_temp_dir": str(folder),
+        }
+    try:
+        ray.init(**options)  # type: ignore[arg-type]
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise ClusterError("Ray did not start", rule=str(error).splitlines()[0], do="see the log file; free memory and /tmp") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _gpu_environment() -> dict[str, str]:
+    """Return what a machine with NVIDIA devices needs changed: the accelerator DeepSpeed should find by itself."""
+    return {"DS_ACCELERATOR": "cuda"} if Path("/dev/nvidiactl").exists() else {}

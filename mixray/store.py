@@ -1,0 +1,277 @@
+"""Artefacts: folders named by what made them, whole or invisible.
+
+`<storage>/<kind>/<name>-<hash>/` holds one stage's result; the hash covers the stage's settings, the hashes of what it read
+and a format version, so the same recipe finds its results again. Files are staged beside the final place and committed with
+`manifest.json` written last; a folder without one is never read. Unfinished work that can be resumed lies in
+`<storage>/.work/<kind>/<name>-<hash>/` and is removed by the commit.
+
+What survives a kill: every committed artefact, and every resumable stage's work folder. Two runs that want the same artefact
+take turns on a lock (released by the system when its holder dies) and the second finds it done; should the lock fail them,
+the first commit wins and the other is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import posixpath
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from mixray.errors import StoreError
+from mixray.locks import exclusive
+from mixray.rows import digest
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of artefacts on any filesystem fsspec can reach (`./runs`, `s3://bucket/prefix`, ...)."""
+
+    url: str
+
+    @cached_property
+    def _resolved(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        try:
+            fs, root = fsspec.url_to_fs(str(self.url))
+        except (ImportError, ValueError) as error:
+            raise StoreError("The storage cannot be reached", seen=self.url, rule=str(error), do="check --storage") from error
+        return fs, root.rstrip("/")
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The fsspec filesystem behind the store."""
+        return self._resolved[0]
+
+    @property
+    def root(self) -> str:
+        """The store's path on `fs`."""
+        return self._resolved[1]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a plain folder of this machine."""
+        return "file" in self.fs.protocol or self.fs.protocol == "file"
+
+    @property
+    def arrow_fs(self) -> pafs.FileSystem:
+        """The same filesystem for pyarrow, Ray Data and Ray Train."""
+        return pafs.LocalFileSystem() if self.is_local else pafs.PyFileSystem(pafs.FSSpecHandler(self.fs))
+
+    def artefact(self, kind: str, name: str, settings: Mapping[str, Any], inputs: Mapping[str, Artefact] | None = None) -> Artefact:
+        """Return the handle of the artefact made by `settings` from `inputs`, done or not."""
+        used = {key: value.hash for key, value in (inputs or {}).items()}
+        made_by = {"format": FORMAT, "kind": kind, "settings": dict(settings), "inputs": used}
+        return Artefact(self, kind, name, digest(made_by, 12), made_by)
+
+    def list(self, kind: str) -> list[str]:
+        """Return the folder names of the committed artefacts of one kind."""
+        folder = f"{self.root}/{kind}"
+        if not self.fs.exists(folder):
+            return []
+        self.fs.invalidate_cache()
+        names = [posixpath.basename(path.rstrip("/")) for path in self.fs.ls(folder, detail=False)]
+        return sorted(name for name in names if self.fs.exists(f"{folder}/{name}/{MANIFEST}"))
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One stage's result: a place that is either empty to every reader or complete and checked."""
+
+    store: Store
+    kind: str
+    name: str
+    hash: str
+    made_by: dict[str, Any] = field(compare=False, hash=False)
+
+    @property
+    def label(self) -> str:
+        """`<kind>/<name>-<hash>`, the way logs and messages speak of it."""
+        return f"{self.kind}/{self.name}-{self.hash}"
+
+    @property
+    def path(self) -> str:
+        """The folder's path on the store's filesystem."""
+        return f"{self.store.root}/{self.label}"
+
+    @property
+    def work_path(self) -> str:
+        """A folder for unfinished work that a later run resumes; removed by the commit."""
+        return f"{self.store.root}/.work/{self.label}"
+
+    def is_done(self) -> bool:
+        """Whether the artefact is committed."""
+        self.store.fs.invalidate_cache()
+        return bool(self.store.fs.exists(f"{self.path}/{MANIFEST}"))
+
+    def lock(self, seconds: float | None = None) -> contextlib.AbstractContextManager[None]:
+        """Hold the artefact for making it; waits while another run holds it (see `mixray.locks`)."""
+        return exclusive(self.store.fs, f"{self.store.root}/.locks/{self.kind}-{self.name}-{self.hash}", self.store.is_local, seconds)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest: what went in, what came out, files with sizes and checksums."""
+        try:
+            with self.store.fs.open(f"{self.path}/{MANIFEST}", "rb") as file:
+                return dict(json.loads(file.read()))
+        except FileNotFoundError:
+            raise StoreError("An artefact is not there", seen=self.label, rule="its manifest is written last", do="run its stage") from None
+        except ValueError as error:
+            raise StoreError("A manifest is damaged", seen=self.label, rule=str(error), do=f"remove {self.path}") from error
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """What the stage said came out (rows, tokens, seconds, drops)."""
+        return dict(self.manifest()["outcome"])
+
+    def verify(self) -> None:
+        """Check every file's size and sha256 against the manifest.
+
+        Raises:
+            StoreError: a file is missing, or differs.
+        """
+        for entry in self.manifest()["files"]:
+            path = f"{self.path}/{entry['path']}"
+            try:
+                size, checksum = _measure(self.store.fs, path)
+            except FileNotFoundError:
+                size, checksum = -1, "missing"
+            if (size, checksum) != (entry["bytes"], entry["sha256"]):
+                raise StoreError(
+                    "A file is not what its manifest says",
+                    seen=f"{path}: {size} bytes, sha256 {checksum[:12]}",
+                    rule=f"{entry['bytes']} bytes, sha256 {entry['sha256'][:12]}",
+                    do=f"remove {self.path} and run again",
+                )
+
+    def read_table(self, columns: list[str] | None = None) -> pa.Table:
+        """Verify the artefact and return its parquet rows, in file order."""
+        self.verify()
+        paths = [f"{self.path}/{entry['path']}" for entry in self.manifest()["files"] if entry["path"].endswith(".parquet")]
+        if not paths:
+            raise StoreError("An artefact holds no rows", seen=self.label)
+        return pa.concat_tables([pq.read_table(path, columns=columns, filesystem=self.store.arrow_fs) for path in sorted(paths)])
+
+    def read_json(self, name: str) -> Any:
+        """Return one JSON file of the artefact."""
+        with self.store.fs.open(f"{self.path}/{name}", "rb") as file:
+            return json.loads(file.read())
+
+    def local_folder(self) -> Path:
+        """Return a local folder with the verified files: the artefact itself, or a cached copy of a remote one."""
+        self.verify()
+        if self.store.is_local:
+            return Path(self.path)
+        folder = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{self.kind}-{self.name}-{self.hash}"
+        if not (folder / MANIFEST).exists():
+            staging = Path(f"{folder}.{uuid.uuid4().hex}")
+            staging.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.store.fs.get(self.path, str(staging), recursive=True)
+            with contextlib.suppress(OSError):  # another process has just cached the same files
+                staging.rename(folder)
+            shutil.rmtree(staging, ignore_errors=True)
+        return folder
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Give a local folder to fill; leaving the block without error commits it, an error throws it away."""
+        parent = f"{self.store.root}/.staging" if self.store.is_local else tempfile.gettempdir()
+        folder = Path(parent) / f"{self.kind}-{self.name}-{self.hash}.{uuid.uuid4().hex}"
+        try:
+            folder.mkdir(parents=True)
+            staging = Staging(folder)
+            yield staging
+            self._commit(staging)
+        except OSError as error:
+            raise _disk_error(error, self.store.url) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.clear_work()
+
+    def clear_work(self) -> None:
+        """Remove the unfinished work, if any."""
+        if self.store.fs.exists(self.work_path):
+            self.store.fs.rm(self.work_path, recursive=True)
+
+    def _commit(self, staging: Staging) -> None:
+        local = fsspec.filesystem("file")
+        files = []
+        for path in sorted(item for item in staging.folder.rglob("*") if item.is_file()):
+            size, checksum = _measure(local, str(path))
+            files.append({"path": path.relative_to(staging.folder).as_posix(), "bytes": size, "sha256": checksum})
+        manifest = {**self.made_by, "name": self.name, "hash": self.hash, "files": files, "outcome": staging.outcome}
+        text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        if self.store.is_local:
+            self._commit_local(staging.folder, text)
+        elif not self.is_done():
+            for entry in files:  # object stores have no rename: the manifest alone makes the files visible
+                self.store.fs.put_file(str(staging.folder / entry["path"]), f"{self.path}/{entry['path']}")
+            self.store.fs.pipe_file(f"{self.path}/{MANIFEST}", text.encode())
+
+    def _commit_local(self, folder: Path, manifest: str) -> None:
+        with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+            file.write(manifest)
+            file.flush()
+            os.fsync(file.fileno())
+        target = Path(self.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not (target / MANIFEST).exists():
+            shutil.rmtree(target)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else: the other run committed first
+                raise
+
+
+@dataclass
+class Staging:
+    """A local folder being filled, and what its stage says came out."""
+
+    folder: Path
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write one parquet file."""
+        pq.write_table(table, self.folder / name, compression="zstd")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one JSON file, keys sorted."""
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        (self.folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _measure(fs: fsspec.AbstractFileSystem, path: str) -> tuple[int, str]:
+    size, checksum = 0, hashlib.sha256()
+    with fs.open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            size += len(chunk)
+            checksum.update(chunk)
+    return size, checksum.hexdigest()
+
+
+def _disk_error(error: OSError, url: str) -> Exception:
+    """Turn the errors a full or read-only disk gives into one that says what to do; leave all others as they are."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return error
+    free = ""
+    with contextlib.suppress(OSError):
+        free = f", {shutil.disk_usage(url).free // 2**20} MiB free"
+    return StoreError(
+        "The storage cannot be written", seen=f"{url}: {error.strerror}{free}", do="make room or pass another --storage, then run again"
+    )
