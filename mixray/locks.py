@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -94,7 +95,7 @@ def _take(fs: fsspec.AbstractFileSystem, path: str, owner: str) -> bool:
     return holder is not None and holder["owner"] == owner
 
 
-def _read(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, float | str] | None:
+def _read(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any] | None:
     try:
         return dict(json.loads(fs.cat_file(path)))
     except (FileNotFoundError, ValueError):

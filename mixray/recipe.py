@@ -160,20 +160,20 @@ class Recipe(Part):
 
     name: Name
     seed: int = Field(0, description="of generation, mixing and the bootstrap")
-    problems: ProblemSet = Field(default_factory=ProblemSet, description="what the teachers are asked")
+    problems: ProblemSet = Field(default_factory=lambda: ProblemSet(), description="what the teachers are asked")
     teachers: dict[Name, Teacher]
     mixtures: dict[Name, Blend]
     students: dict[Name, Student]
     student_prompt: PromptTemplate = Field(
         "{question}", description="the user turn in training and in asking alike; `{question}` is replaced"
     )
-    train: Train = Field(default_factory=Train)
+    train: Train = Field(default_factory=lambda: Train())
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = Field(
         (0,), description="training seeds: an arm for each"
     )
-    serve: Serve = Field(default_factory=Serve)
+    serve: Serve = Field(default_factory=lambda: Serve())
     evaluate: Evaluate
-    report: Report = Field(default_factory=Report)
+    report: Report = Field(default_factory=lambda: Report())
 
     @model_validator(mode="after")
     def _names_exist(self) -> Recipe:

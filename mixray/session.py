@@ -66,6 +66,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             "address": "local",
             "num_cpus": num_cpus or max(os.cpu_count() or 1, 4),
             "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
             "object_store_memory": 512 * 2**20,
             "_temp_dir": str(folder),
         }

@@ -210,7 +210,7 @@ class Artefact:
 
     def _commit(self, staging: Staging) -> None:
         local = fsspec.filesystem("file")
-        files = []
+        files: list[dict[str, Any]] = []
         for path in sorted(item for item in staging.folder.rglob("*") if item.is_file()):
             size, checksum = _measure(local, str(path))
             files.append({"path": path.relative_to(staging.folder).as_posix(), "bytes": size, "sha256": checksum})
