@@ -85,6 +85,12 @@ class Blend(Part):
     sharing: Literal["both_right"] = Field("both_right", description="only problems every pool solved, each once (the paper's)")
     num_rows: PositiveInt | None = Field(None, description="rows of each mixture; every shared problem where unset")
 
+    @model_validator(mode="after")
+    def _mixes_two_pools(self) -> Blend:
+        if self.hard == self.easy:
+            raise ValueError(f"hard and easy must be two pools, got {self.hard!r} for both")
+        return self
+
 
 class Student(Part):
     """A small model to be taught."""
@@ -103,6 +109,7 @@ class Train(Part):
     batch_rows: PositiveInt = Field(16, description="training examples in one optimiser step, over all workers")
     max_tokens: PositiveInt = Field(16384, description="longer examples are dropped and counted, never cut")
     pack_tokens: PositiveInt | None = Field(None, description="tokens of one packed sequence; max_tokens where unset")
+    packs_multiple: PositiveInt = Field(1, description="packed sequences of a step are a multiple of this: set it to the number of workers")
     micro_batch_tokens: PositiveInt = Field(16384, description="tokens of one forward pass of one worker")
     zero_stage: Literal[1, 2, 3] = 3
     num_workers: PositiveInt = 1
