@@ -1,0 +1,84 @@
+"""Verdicts on responses: right, wrong, or unknown, each with a reason a report can count.
+
+In: responses, golds and finish reasons. Out: a `Verdict` each. A response that was cut off is never right, whatever it says by
+accident; what cannot be told is unknown, never wrong in silence. Nothing is kept between rows, so nothing can be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mixray.verify.equal import Judgement, Opinion, compare_quickly
+from mixray.verify.extract import final_answer, gold_answer
+from mixray.verify.pool import shared_pool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one response, why, and the answer it gave (None where it gave none)."""
+
+    verdict: Judgement
+    verdict_reason: str
+    answer: str | None
+
+
+def verify(
+    responses: Sequence[str | None],
+    golds: Sequence[str | None],
+    finish_reasons: Sequence[str | None] | None = None,
+    unboxed: bool = False,
+) -> list[Verdict]:
+    """Judge each response against its gold.
+
+    Args:
+        responses: what the model wrote; None where it wrote nothing.
+        golds: the right answers; a box or `####` in them is looked into.
+        finish_reasons: why each response ended; only `stop` (or None, where nobody knows) can be right.
+        unboxed: where there is no box, the last number is the answer.
+
+    Raises:
+        VerifyError: the processes that compare expressions do not start.
+    """
+    reasons = finish_reasons if finish_reasons is not None else [None] * len(responses)
+    answers = [final_answer(response or "", unboxed) for response in responses]
+    texts = [gold_answer(gold or "") for gold in golds]
+    opinions = [_at_once(*row) for row in zip(responses, texts, answers, reasons, strict=True)]
+    open_rows = [index for index, opinion in enumerate(opinions) if opinion is None]
+    if open_rows:
+        compared = shared_pool().compare([(texts[index], answers[index] or "") for index in open_rows])
+        for index, opinion in zip(open_rows, compared, strict=True):
+            opinions[index] = opinion
+    return [Verdict(*opinion, answer) for opinion, answer in zip(opinions, answers, strict=True) if opinion is not None]
+
+
+def _at_once(response: str | None, gold: str, answer: str | None, finish_reason: str | None) -> Opinion | None:
+    """Return the opinion that needs no algebra, or None."""
+    if finish_reason not in (None, "stop"):
+        return Opinion("wrong", {"length": "truncated"}.get(finish_reason, finish_reason))
+    if not response or not response.strip():
+        return Opinion("wrong", "empty")
+    if not gold:
+        return Opinion("unknown", "no_gold")
+    if not answer:
+        return Opinion("wrong", "no_answer")
+    return compare_quickly(gold, answer)
+
+
+class Judge:
+    """Fill `answer`, `verdict` and `verdict_reason` of Arrow batches that hold `response`, `gold` and `finish_reason`."""
+
+    def __init__(self, unboxed: bool = False) -> None:
+        self.unboxed = unboxed
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return `batch` with its verdicts, the columns in the order they came."""
+        responses, golds, reasons = (batch[name].to_pylist() for name in ("response", "gold", "finish_reason"))
+        verdicts = verify(responses, golds, reasons, self.unboxed)
+        for name in ("answer", "verdict", "verdict_reason"):
+            column = pa.array([getattr(verdict, name) for verdict in verdicts], pa.string())
+            index = batch.schema.get_field_index(name)
+            batch = batch.append_column(name, column) if index < 0 else batch.set_column(index, name, column)
+        return batch

@@ -1,0 +1,172 @@
+"""Child processes that compare expressions and can be killed: the only safe place for algebra on what a model wrote.
+
+In: pairs of gold and answer. Out: an `Opinion` for each, always: an answer that hangs or crashes its child is `unknown` and costs only
+its own child. Threads would not do, since neither an alarm nor a kill reaches into one; here each thread only waits for its child, so the
+pool works anywhere, inside Ray actors off the main thread too. Children start when first needed and die with this process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from mixray.errors import VerifyError
+from mixray.verify.equal import Opinion
+
+SOFT_SECONDS = 2.0  # anchors of the field end algebra within 1 to 5 s; longer changes next to no verdict
+HARD_SECONDS = 4.0
+START_SECONDS = 120.0  # a child imports sympy, on a busy machine beside engines that start
+MEMORY_BYTES = 2 * 2**30
+NUM_CHILDREN = 2
+
+_Task = tuple[str, str, "Future[Opinion]"]
+
+
+class ChildDied(Exception):
+    """The child ended by itself, or was ended, before it answered."""
+
+
+class Child:
+    """One process that compares, seen from its owner. Not thread-safe: each belongs to one thread.
+
+    The thread that makes it must live on, since the kernel ends the process with the thread that started it.
+    """
+
+    def __init__(self, soft_seconds: float, memory_bytes: int) -> None:
+        # -P and an environment of one variable: what the model wrote must not find keys, nor import from the working folder.
+        command = [sys.executable, "-P", "-m", "mixray.verify.symbolic", str(soft_seconds), str(memory_bytes), str(os.getpid())]
+        environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        try:
+            self._receive(START_SECONDS)
+        except (ChildDied, TimeoutError) as error:
+            self.kill()
+            raise VerifyError(
+                "The process that compares answers does not start",
+                seen=f"exit status {self.process.returncode}",
+                rule=f"it must be ready within {START_SECONDS:.0f} s",
+                do="run `python -c 'import math_verify'`; check the memory limit",
+            ) from error
+
+    def ask(self, gold: str, answer: str, seconds: float) -> Opinion:
+        """Return the child's opinion.
+
+        Raises:
+            TimeoutError: it took longer than `seconds`; it must be killed.
+            ChildDied: it is gone.
+        """
+        question = json.dumps({"gold": gold, "answer": answer}) + "\n"
+        try:
+            assert self.process.stdin is not None
+            self.process.stdin.write(question.encode())
+            self.process.stdin.flush()
+        except OSError as error:
+            raise ChildDied from error
+        return Opinion(*self._receive(seconds))
+
+    def kill(self) -> None:
+        """End the process at once and leave no zombie."""
+        self.process.kill()
+        with contextlib.suppress(OSError):  # it may have died with a question half written
+            self.process.communicate()
+
+    def _receive(self, seconds: float) -> Any:
+        assert self.process.stdout is not None
+        # poll, not select: a Ray worker may hold more than 1,024 files.
+        poll = select.poll()
+        poll.register(self.process.stdout, select.POLLIN | select.POLLHUP)
+        if not poll.poll(seconds * 1000):
+            raise TimeoutError
+        line = self.process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise ChildDied
+        return json.loads(line)
+
+
+class Pool:
+    """A few children, each waited for by a thread of its own."""
+
+    def __init__(
+        self,
+        num_children: int = NUM_CHILDREN,
+        soft_seconds: float = SOFT_SECONDS,
+        hard_seconds: float = HARD_SECONDS,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self.soft_seconds, self.hard_seconds, self.memory_bytes = soft_seconds, hard_seconds, memory_bytes
+        self.num_kills = 0
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._serve, daemon=True, name=f"mixray-verify-{i}") for i in range(num_children)]
+        for thread in self._threads:
+            thread.start()
+
+    def compare(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
+        """Return an opinion on each (gold, answer); equal pairs are asked once.
+
+        Raises:
+            VerifyError: children do not start.
+        """
+        futures: dict[tuple[str, str], Future[Opinion]] = {}
+        for pair in pairs:
+            if pair not in futures:
+                futures[pair] = Future()
+                self._tasks.put((*pair, futures[pair]))
+        return [futures[pair].result() for pair in pairs]
+
+    def close(self) -> None:
+        """End the children once they have answered what was asked."""
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        child: Child | None = None
+        while (task := self._tasks.get()) is not None:
+            gold, answer, future = task
+            try:
+                child = child or Child(self.soft_seconds, self.memory_bytes)
+                opinion, child = self._ask_twice(child, gold, answer)
+                future.set_result(opinion)
+            except Exception as error:  # told to whoever waits; this thread must outlive it
+                future.set_exception(error)
+                child = None
+        if child:
+            child.kill()
+
+    def _ask_twice(self, child: Child, gold: str, answer: str) -> tuple[Opinion, Child | None]:
+        """Ask; where the child dies, ask a fresh one, because the death may not have been the answer's doing."""
+        for last in (False, True):
+            try:
+                started = time.monotonic()
+                return child.ask(gold, answer, self.hard_seconds), child
+            except TimeoutError:
+                child.kill()
+                self.num_kills += 1
+                return Opinion("unknown", "timeout"), None
+            except ChildDied:
+                child.kill()
+                if last or time.monotonic() - started >= self.soft_seconds:  # it ran into its own CPU timer
+                    break
+                child = Child(self.soft_seconds, self.memory_bytes)
+        return Opinion("unknown", "crashed"), None
+
+
+@functools.cache
+def shared_pool() -> Pool:
+    """Return this process's pool; no child starts before there is something to compare."""
+    pool = Pool()
+    atexit.register(pool.close)
+    return pool
