@@ -49,7 +49,6 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     joins = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
     os.environ.update(DRIVER_ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
-    import ray
 
     options: dict[str, object] = {
         "log_to_driver": False,
@@ -60,16 +59,19 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     if joins:
         options["address"] = os.environ.get("RAY_ADDRESS", "auto")
     else:
+        # With this off, Ray gives the node the address 127.0.0.1 (it does so by itself on other systems than Linux).
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # Sockets have path limits (107 bytes), so the folder must be short.
         folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="mixray-"))
         options |= {
             "address": "local",
             "num_cpus": num_cpus or max(os.cpu_count() or 1, 4),
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
             "object_store_memory": 512 * 2**20,
             "_temp_dir": str(folder),
         }
+    import ray  # reads its environment when imported
+
     try:
         ray.init(**options)  # type: ignore[arg-type]
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:

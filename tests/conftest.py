@@ -1,12 +1,15 @@
-"""One Ray cluster for the whole session: starting one per test would cost more than the tests."""
+"""One Ray cluster and one small model for the whole session: starting them per test would cost more than the tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from mixray.progress import Display, StageProgress
 from mixray.session import ray_session
+from mixray.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,43 @@ def ray_cluster() -> Iterator[None]:
     """A private local Ray cluster, shared by every test that asks for it."""
     with ray_session():
         yield
+
+
+@pytest.fixture(scope="session")
+def random_student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a real, untrained Qwen2 of two layers with the tiny world's tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from mixray.tiny.tokenizer import save_tokenizer
+
+    folder: Path = tmp_path_factory.mktemp("random-student")
+    tokenizer = save_tokenizer(folder)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty local store."""
+    return Store(str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def quiet() -> StageProgress:
+    """A progress line nobody sees."""
+    return Display(quiet=True).stage("test")
