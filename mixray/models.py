@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from mixray.errors import MixrayError
 from mixray.rows import digest
 
 DANGEROUS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
+
+TOKENIZER_FILES = {
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model",
+}  # fmt: skip
 
 
 def tiny_models_folder() -> Path:
@@ -49,11 +55,19 @@ def resolve(model: str) -> str:
 
 def fingerprint(model: str) -> str:
     """Return what identifies a model in the hashes of artefacts: the content of a folder, or the id on the hub."""
-    source = resolve(model)
+    return _fingerprint(resolve(model), lambda path: path.name not in ("README.md", "manifest.json"))
+
+
+def tokenizer_fingerprint(model: str) -> str:
+    """Return what identifies a model's tokenizer and chat template alone: students that share them share mixtures and plans."""
+    return _fingerprint(resolve(model), lambda path: path.name in TOKENIZER_FILES)
+
+
+def _fingerprint(source: str, counts: Callable[[Path], bool]) -> str:
     folder = Path(source)
     if not folder.is_dir():
         return source
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in ("README.md", "manifest.json"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and counts(path))
     return digest([[path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files], 16)
 
 

@@ -50,7 +50,7 @@ def handle(
         "sharing": blend.sharing,
         "num_rows": blend.num_rows,
         "seed": seed,
-        "tokenizer": models.fingerprint(tokenizer_source),
+        "tokenizer": models.tokenizer_fingerprint(tokenizer_source),
         "max_tokens": max_tokens,
         "student_prompt": student_prompt,
     }

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from mixray.chat import encode, load_tokenizer
 from mixray.errors import MixrayError, TrainingError
-from mixray.models import fingerprint, resolve
+from mixray.models import fingerprint, resolve, tokenizer_fingerprint
 from mixray.progress import StageProgress
 from mixray.recipe import Train
 from mixray.store import Artefact, Staging, Store
@@ -60,7 +60,7 @@ def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, see
 def _plan(store: Store, mixture: Artefact, source: str, train: Train, seed: int) -> Artefact:
     """Tokenise the mixture and write the batch plan, or find it written."""
     sizes = train.model_dump(include={"epochs", "batch_rows", "max_tokens", "pack_tokens", "packs_multiple"})
-    plan = store.artefact("plans", mixture.name, {"tokenizer": fingerprint(source), "seed": seed, **sizes}, {"mixture": mixture})
+    plan = store.artefact("plans", mixture.name, {"tokenizer": tokenizer_fingerprint(source), "seed": seed, **sizes}, {"mixture": mixture})
     with plan.lock():
         if plan.is_done():
             return plan
