@@ -1,0 +1,157 @@
+"""What was asked and answered: arms, their score rows as arrays, and arms pooled over training seeds.
+
+In: artefacts of kind `scores` (rows.SCORE). Out: per arm and benchmark, the share of right samples of every problem. An answer whose
+verdict is not `right` is not right, whatever the reason; the reasons are counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from mixray.errors import MixrayError
+from mixray.report.gaps import Block
+from mixray.store import Artefact
+
+UNTOUCHED = "untouched"
+COLUMNS = ["problem_id", "benchmark", "sample", "finish_reason", "num_response_tokens", "verdict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One student, as it is or trained on one mixture with one seed, and its scores.
+
+    Attributes:
+        name: the arm's name, as in `students/` and `scores/`.
+        student: the student's name in the recipe.
+        mixture: the mixture's name; None is the untouched student.
+        blend: the blend the mixture is one alpha of; None where `mixture` is.
+        alpha: the share of rows from the hard pool; None where `mixture` is.
+        seed: the training seed; None where nothing was trained.
+        scores: the artefact of its answers.
+        matched: trained with the same settings as the other arms.
+        model: the label of the artefact, or the name of the model, that was asked.
+    """
+
+    name: str
+    student: str
+    mixture: str | None
+    blend: str | None
+    alpha: float | None
+    seed: int | None
+    scores: Artefact
+    matched: bool
+    model: str
+
+    @property
+    def label(self) -> str:
+        """What the arm was trained on, in a word."""
+        return UNTOUCHED if self.mixture is None else self.mixture
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One arm's answers to one benchmark; `right[i]` is the share of right samples of `problem_ids[i]`."""
+
+    problem_ids: tuple[str, ...]
+    right: Block
+    num_samples: int
+    num_unknown: int
+    num_truncated: int
+    num_response_tokens: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """The arms that differ in nothing but the training seed, with their answers by benchmark."""
+
+    arms: tuple[Arm, ...]
+    answers: tuple[dict[str, Answers], ...]
+
+    @property
+    def student(self) -> str:
+        """The student of all of them."""
+        return self.arms[0].student
+
+    @property
+    def label(self) -> str:
+        """What they were trained on, in a word."""
+        return self.arms[0].label
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The names of the benchmarks, sorted."""
+        return tuple(sorted(self.answers[0]))
+
+    def block(self, benchmark: str) -> Block:
+        """Return the shares of right samples, of shape (seeds, problems)."""
+        return np.stack([answers[benchmark].right for answers in self.answers])
+
+
+def read_groups(arms: Iterable[Arm]) -> list[Group]:
+    """Read every arm's scores and pool arms over seeds; for each student the untouched one comes first, then by blend and alpha.
+
+    Raises:
+        MixrayError: a student has no untouched arm, or two arms of a student were asked different problems.
+    """
+    read = [(arm, read_answers(arm)) for arm in arms]
+    groups: list[Group] = []
+    for student in dict.fromkeys(arm.student for arm, _ in read):
+        of_student = [(arm, answers) for arm, answers in read if arm.student == student]
+        _check(student, of_student)
+        labels = dict.fromkeys(arm.label for arm, _ in sorted(of_student, key=lambda pair: _rank(pair[0])))
+        for label in labels:
+            pairs = sorted((pair for pair in of_student if pair[0].label == label), key=lambda pair: pair[0].seed or 0)
+            groups.append(Group(tuple(arm for arm, _ in pairs), tuple(answers for _, answers in pairs)))
+    return groups
+
+
+def read_answers(arm: Arm) -> dict[str, Answers]:
+    """Return one arm's answers by benchmark.
+
+    Raises:
+        MixrayError: it was asked nothing.
+    """
+    table = arm.scores.read_table(COLUMNS)
+    if not table.num_rows:
+        raise MixrayError("An arm was asked nothing", seen=f"{arm.name}: {arm.scores.label}", do="check the benchmarks of the recipe")
+    names = sorted(set(table.column("benchmark").to_pylist()))
+    return {name: _answers(table.filter(pa.compute.equal(table.column("benchmark"), name))) for name in names}
+
+
+def _answers(table: pa.Table) -> Answers:
+    problem_ids, places = np.unique(np.asarray(table.column("problem_id").to_pylist(), dtype=object), return_inverse=True)
+    verdicts = table.column("verdict").to_pylist()
+    right = np.bincount(places, weights=[verdict == "right" for verdict in verdicts]) / np.bincount(places)
+    return Answers(
+        problem_ids=tuple(problem_ids),
+        right=right,
+        num_samples=table.num_rows,
+        num_unknown=verdicts.count("unknown"),
+        num_truncated=table.column("finish_reason").to_pylist().count("length"),
+        num_response_tokens=sum(table.column("num_response_tokens").to_pylist()),
+    )
+
+
+def _check(student: str, read: list[tuple[Arm, dict[str, Answers]]]) -> None:
+    if all(arm.mixture is not None for arm, _ in read):
+        raise MixrayError(
+            "A student has no untouched arm", seen=student, rule="what training changed is told against the untouched student"
+        )
+    first, expected = read[0]
+    for arm, answers in read[1:]:
+        asked = {name: answer.problem_ids for name, answer in answers.items()}
+        if asked != {name: answer.problem_ids for name, answer in expected.items()}:
+            raise MixrayError(
+                "Two arms of a student were asked different problems",
+                seen=f"{first.scores.label} and {arm.scores.label}",
+                rule="differences are taken problem by problem",
+                do="evaluate both with the same benchmarks",
+            )
+
+
+def _rank(arm: Arm) -> tuple[bool, str, float, str]:
+    return arm.mixture is not None, arm.blend or "", arm.alpha if arm.alpha is not None else 0.0, arm.label

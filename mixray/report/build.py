@@ -1,0 +1,97 @@
+"""The stage that reports: arms with their scores, mixtures and pools in; report.json, report.md and index.html out.
+
+In: artefacts of kinds `scores`, `mixtures` and `pools`. Out: an artefact of kind `reports`. What survives a kill: nothing unfinished;
+everything is made again from rows that are there, with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixray import recipe as recipes
+from mixray.progress import StageProgress
+from mixray.report import markdown, page, sources, tables
+from mixray.report.answers import Arm, read_groups
+from mixray.store import Artefact, Store
+
+# Raised when the same rows would be told differently: reports already there are then made again.
+LAYOUT = 1
+
+
+def handle(
+    store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
+    settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+) -> Artefact:  # fmt: skip
+    """Return the handle of one report, done or not."""
+    made_by = {
+        "layout": LAYOUT,
+        "arms": [[arm.name, arm.student, arm.mixture, arm.blend, arm.alpha, arm.seed, arm.matched, arm.model] for arm in arms],
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "recipe": dict(recipe),
+    }
+    inputs = {
+        **{f"scores {arm.name}": arm.scores for arm in arms},
+        **{f"mixture {key}": artefact for key, artefact in mixtures.items()},
+        **{f"pool {key}": artefact for key, artefact in pools.items()},
+    }
+    return store.artefact("reports", name, made_by, inputs)
+
+
+def run(
+    store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
+    settings: recipes.Report, seed: int, recipe: Mapping[str, Any], progress: StageProgress,
+) -> Artefact:  # fmt: skip
+    """Make the report, or find it made.
+
+    Args:
+        store: where artefacts lie.
+        name: the report's name.
+        arms: every arm, an untouched one for each student among them.
+        mixtures: the mixtures the arms were trained on, by name.
+        pools: the pools they were drawn from, by teacher.
+        settings: confidence and number of resamples.
+        seed: of the bootstrap.
+        recipe: the whole recipe as plain JSON values, shown as where the numbers come from.
+        progress: the stage's line on the terminal.
+
+    Raises:
+        MixrayError: a student has no untouched arm, or its arms were asked different problems.
+    """
+    artefact = handle(store, name, arms, mixtures, pools, settings, seed, recipe)
+    with artefact.lock():
+        if artefact.is_done():
+            return artefact
+        report = build(name, arms, mixtures, pools, settings, seed, recipe)
+        with artefact.staging() as staging:
+            staging.write_json("report.json", report)
+            (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
+            (staging.folder / "index.html").write_text(page.render(report), encoding="utf-8")
+            staging.outcome = {"num_arms": len(arms), "num_gaps": len(report["gaps"])}
+    progress.finish(f"{len(arms)} arms, {len(report['gaps'])} gaps")
+    return artefact
+
+
+def build(
+    name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
+    settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the content of report.json."""
+    statistics = tables.Statistics(settings, seed)
+    groups = read_groups(arms)
+    return {
+        "name": name,
+        "confidence": settings.confidence,
+        "num_resamples": settings.num_resamples,
+        "seed": seed,
+        "headline": tables.headline(groups[0]),
+        "scopes": list(tables.scopes(groups[0])),
+        "answers": tables.answer_rows(groups, statistics),
+        "arms": tables.arm_rows(groups, statistics),
+        "groups": tables.group_rows(groups, statistics),
+        "gaps": tables.gap_rows(groups, statistics),
+        "mixtures": sources.mixture_rows(mixtures),
+        "pools": sources.pool_rows(pools),
+        "provenance": sources.provenance(arms, mixtures, pools, recipe),
+    }

@@ -1,0 +1,99 @@
+"""The report as Markdown, for a terminal, a pull request or a README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mixray.report import numerals, words
+
+Row = Mapping[str, Any]
+
+
+def render(report: Row) -> str:
+    """Return report.md."""
+    parts = [
+        f"# Report of `{report['name']}`",
+        f"Intervals hold the true value at {report['confidence']:.0%}. Changes are percentage points.",
+        "## The answer",
+        f"```\n{words.answer(report)}\n```",
+        "## Arms, pooled over training seeds",
+        _arms(report),
+        "## Gaps",
+        "Paired on the same problems, in percentage points.",
+        _gaps(report),
+        "## Mixtures",
+        "Shares are those of the hard pool. Over-length problems are left out of every alpha, never cut.",
+        _mixtures(report),
+        "## Pools",
+        _pools(report),
+        "## Where it comes from",
+        _table(["what", "artefact"], ([row["role"], f"`{row['label']}`"] for row in report["provenance"]["artefacts"])),
+        ", ".join(f"{name} {version}" for name, version in report["provenance"]["versions"].items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arms(report: Row) -> str:
+    scopes = report["scopes"]
+    rows = []
+    for row in report["groups"]:
+        scores = [numerals.accuracy(row["scores"].get(scope) or row["overall"]) for scope in scopes]
+        gap = words.against_untouched(report, row) if row["mixture"] is not None else None
+        rows.append(
+            [
+                row["student"],
+                row["label"] + ("" if row["matched"] else " *"),
+                numerals.alpha(row["alpha"]),
+                str(len(row["arms"])),
+                *scores,
+                numerals.change(gap) if gap else numerals.NOTHING,
+                words.direction(gap) if gap else numerals.NOTHING,
+                numerals.count(row["mean_response_tokens"]),
+                numerals.percent(row["truncated_share"]),
+            ]
+        )
+    return _table(
+        ["student", "trained on", "alpha", "arms", *scopes, "against untouched", "verdict", "tokens per response", "truncated"], rows
+    )
+
+
+def _gaps(report: Row) -> str:
+    return _table(
+        ["student", "benchmark", "gap", "difference", "verdict"],
+        ([gap["student"], gap["benchmark"], gap["name"], numerals.change(gap), gap["verdict"]] for gap in report["gaps"]),
+    )
+
+
+def _mixtures(report: Row) -> str:
+    return _table(
+        ["mixture", "alpha", "rows", "row share", "token share", "loss token share", "dropped"],
+        (
+            [
+                row["name"],
+                numerals.alpha(row["alpha"]),
+                numerals.count(row["num_rows"]),
+                *(numerals.percent(row[share]) for share in ("row_share", "token_share", "loss_token_share")),
+                numerals.count(row["dropped"]),
+            ]
+            for row in report["mixtures"]
+        ),
+    )
+
+
+def _pools(report: Row) -> str:
+    return _table(
+        ["teacher", "traces", "right", "wrong", "unknown", "truncated", "tokens per right trace"],
+        (
+            [
+                row["teacher"],
+                *(numerals.count(row[key]) for key in ("num_traces", "right", "wrong", "unknown", "truncated", "mean_right_tokens")),
+            ]
+            for row in report["pools"]
+        ),
+    )
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,103 @@
+"""The answer in words, made from the rows of the report: for the terminal, the page and the Markdown alike.
+
+It names a best mixture only where the intervals show one, and says so where they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mixray.report import numerals
+from mixray.report.answers import UNTOUCHED
+
+Row = Mapping[str, Any]
+
+
+def answer(report: Row) -> str:
+    """Return the answer as lines for the terminal: every arm against the untouched student, then what is best.
+
+    Args:
+        report: the content of report.json.
+    """
+    lines = []
+    for student in dict.fromkeys(row["student"] for row in report["groups"]):
+        lines += [_title(report, student), *_arms(report, student), *(f"  {line}" for line in verdict(report, student))]
+    return "\n".join(lines)
+
+
+def verdict(report: Row, student: str) -> list[str]:
+    """Return what is shown about one student: its best mixture, its distance to the others, and the hard-easy gaps."""
+    found = next((row for row in report["answers"] if row["student"] == student), None)
+    if found is None:
+        return ["Nothing was trained, so there is nothing to compare."]
+    lines = [best(found)]
+    for gap in report["gaps"]:
+        if gap["student"] == student and gap["kind"] == "hard - easy" and gap["benchmark"] == found["benchmark"]:
+            lines.append(f"{gap['name']}: {numerals.change(gap)} points: {gap['verdict']}.")
+    if not all(row["matched"] for row in report["groups"] if row["student"] == student):
+        lines.append("Arms marked * were trained with other settings: their differences are not due to the data alone.")
+    return lines
+
+
+def best(found: Row) -> str:
+    """Return one sentence or two on the mixture with the highest accuracy, and on whether it is shown to be the best."""
+    name, gap = found["best"], found["change"]
+    against = f"{numerals.change(gap)} points against the untouched student"
+    if gap["high"] < 0:
+        return f"No mixture helps: even {name}, the highest, is below the untouched student ({against})."
+    if gap["low"] <= 0:
+        return f"No mixture is shown to help: {name}, the highest, is at {against}, so no difference is shown."
+    if not found["others"]:
+        return f"{name} helps: {against}. There is no other mixture to compare it with."
+    if found["shown"]:
+        return f"The best mixture is {name}: {against}, and {_others(found['others'])}."
+    ties = [row for row in found["others"] if row["low"] <= 0]
+    return f"No best mixture is shown: {name} is highest ({against}), but no difference is shown against {_ties(ties)}."
+
+
+def _others(others: list[Row]) -> str:
+    nearest = others[0]
+    return f"{numerals.change(nearest)} against the next best, {nearest['easy']}"
+
+
+def _ties(ties: list[Row]) -> str:
+    return ", ".join(f"{row['easy']} ({numerals.change(row)})" for row in ties)
+
+
+def _title(report: Row, student: str) -> str:
+    untouched = next(row for row in report["groups"] if row["student"] == student and row["mixture"] is None)
+    overall = untouched["overall"]
+    return (
+        f"{student}, untouched: {numerals.accuracy(overall)} of {numerals.count(overall['num_problems'])} problems"
+        f" ({report['confidence']:.0%} intervals)"
+    )
+
+
+def _arms(report: Row, student: str) -> list[str]:
+    rows = [row for row in report["groups"] if row["student"] == student and row["mixture"] is not None]
+    width = max((len(row["label"]) for row in rows), default=0) + 1
+    lines = []
+    for row in rows:
+        gap = against_untouched(report, row)
+        mark = " " if row["matched"] else "*"
+        lines.append(
+            f"  {row['label'] + mark:<{width}}  {numerals.accuracy(row['overall']):<22}"
+            f"  {numerals.change(gap):<24} points against untouched: {direction(gap)}"
+        )
+    return lines
+
+
+def against_untouched(report: Row, group: Row, benchmark: str | None = None) -> Row:
+    """Return the gap between a pooled row and the untouched student, on the headline benchmark where none is named."""
+    wanted = benchmark or report["headline"]
+    return next(
+        gap
+        for gap in report["gaps"]
+        if (gap["student"], gap["hard"], gap["easy"], gap["benchmark"]) == (group["student"], group["label"], UNTOUCHED, wanted)
+    )
+
+
+def direction(gap: Row) -> str:
+    """Return `above`, `below` or `no difference shown`."""
+    return "above" if gap["low"] > 0 else "below" if gap["high"] < 0 else str(gap["verdict"])

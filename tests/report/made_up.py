@@ -1,0 +1,143 @@
+"""Made-up scores, mixtures and pools for the tests of the report. No number here was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mixray import rows
+from mixray.report import Arm
+from mixray.store import Artefact, Store
+
+PROBLEMS = {"made-up-test": 120}
+SHARES = {None: 0.15, 0.0: 0.55, 0.2: 0.75, 0.5: 0.60, 1.0: 0.30}
+
+
+def scores(store: Store, name: str, rights: Mapping[str, np.ndarray], tokens: int = 50, truncated: float = 0.1) -> Artefact:
+    """Store score rows: `rights[benchmark]` of shape (problems, samples), 1 for right. Of the wrong, a share is truncated."""
+    made: list[dict[str, Any]] = []
+    for benchmark, right in rights.items():
+        for (problem, sample), value in np.ndenumerate(right):
+            cut = not value and (problem % 10) < 10 * truncated
+            made.append(
+                {
+                    "problem_id": f"{benchmark}-{problem:04d}",
+                    "benchmark": benchmark,
+                    "sample": sample,
+                    "seed": problem,
+                    "response": "made up",
+                    "finish_reason": "length" if cut else "stop",
+                    "num_response_tokens": tokens + problem % 5,
+                    "answer": "1",
+                    "verdict": "right" if value else "wrong",
+                    "verdict_reason": "",
+                }
+            )
+    artefact = store.artefact("scores", name, {"rows": rows.digest(made)})
+    with artefact.staging() as staging:
+        staging.write_table("scores.parquet", pa.Table.from_pylist(made, schema=rows.SCORE))
+    return artefact
+
+
+def arm(
+    store: Store, alpha: float | None, rights: Mapping[str, np.ndarray], *, student: str = "base", seed: int = 0, matched: bool = True,
+    tokens: int = 50,
+) -> Arm:  # fmt: skip
+    """Make up one arm; its mixture is named by alpha as a blend of `long` and `short`."""
+    label = {None: "untouched", 0.0: "short", 1.0: "long"}.get(alpha, f"mix-{alpha}")
+    name = f"{student}-{label}" + ("" if alpha is None else f"-s{seed}")
+    return Arm(
+        name=name,
+        student=student,
+        mixture=None if alpha is None else label,
+        blend=None if alpha is None else "mix",
+        alpha=alpha,
+        seed=None if alpha is None else seed,
+        scores=scores(store, name, rights, tokens),
+        matched=matched,
+        model=f"students/{name}-0123456789ab" if alpha is not None else "made-up:base",
+    )
+
+
+def arms(
+    store: Store, seeds: tuple[int, ...] = (0,), problems: Mapping[str, int] | None = None, students: tuple[str, ...] = ("base",),
+    shares: Mapping[float | None, float] | None = None,
+) -> list[Arm]:  # fmt: skip
+    """Make up an untouched arm and one per alpha and seed for each student, with the wanted shares of right answers."""
+    generator = np.random.default_rng(11)
+    made = []
+    for student in students:
+        difficulty = {name: generator.random((num, 1)) for name, num in (problems or PROBLEMS).items()}
+        for alpha, share in (shares or SHARES).items():
+            for seed in seeds if alpha is not None else (0,):
+                rights = {
+                    name: (generator.random(hard.shape) < np.clip(share + 0.6 * (hard - 0.5), 0, 1)).astype(int)
+                    for name, hard in difficulty.items()
+                }
+                made.append(arm(store, alpha, rights, student=student, seed=seed, tokens=50 + int(150 * (alpha or 0))))
+    return made
+
+
+def mixtures(store: Store) -> dict[str, Artefact]:
+    """Make up the outcomes of mixtures; the report reads nothing else of them."""
+    made = {}
+    for name, alpha in {"short": 0.0, "mix-0.2": 0.2, "mix-0.5": 0.5, "long": 1.0}.items():
+        token_share = 4 * alpha / (4 * alpha + 1 - alpha)
+        told = {"row_share": alpha, "token_share": token_share, "loss_token_share": min(1.0, token_share * 1.02)}
+        artefact = store.artefact("mixtures", name, {"alpha": alpha})
+        with artefact.staging() as staging:
+            staging.write_json("made-up.json", {})
+            staging.outcome = {
+                "alpha": alpha,
+                "hard": "long",
+                "easy": "short",
+                "num_problems_shared": 910,
+                "num_problems_dropped": 7,
+                "dropped": {"long": 7, "short": 0},
+                "max_tokens": 512,
+                "num_rows": 903,
+                "rows": {"long": round(903 * alpha), "short": 903 - round(903 * alpha)},
+                "tokens": {"long": 40_000, "short": 10_000},
+                "loss_tokens": {"long": 36_000, "short": 8_000},
+                **told,
+                "before": told,
+            }
+        made[name] = artefact
+    return made
+
+
+def pools(store: Store) -> dict[str, Artefact]:
+    """Make up two pools of 20 problems with two traces each."""
+    made = {}
+    for teacher, words in {"long": 200, "short": 50}.items():
+        traces = [
+            {
+                "trace_id": rows.trace_id(f"p{number}", teacher, sample),
+                "problem_id": f"p{number}",
+                "teacher": teacher,
+                "sample": sample,
+                "seed": 0,
+                "question": "made up",
+                "gold": "1",
+                "response": "made up",
+                "finish_reason": "length" if number % 9 == 0 else "stop",
+                "num_prompt_tokens": 5,
+                "num_response_tokens": words + number,
+                "seconds": 0.25,
+                "status": "truncated" if number % 9 == 0 else "ok",
+                "error": "",
+                "answer": "1",
+                "verdict": "wrong" if number % 4 == sample else "unknown" if number % 9 == 0 else "right",
+                "verdict_reason": "",
+            }
+            for number in range(20)
+            for sample in range(2)
+        ]
+        artefact = store.artefact("pools", teacher, {"teacher": teacher})
+        with artefact.staging() as staging:
+            staging.write_table("traces.parquet", pa.Table.from_pylist(traces, schema=rows.TRACE))
+        made[teacher] = artefact
+    return made
