@@ -1,6 +1,7 @@
 """Sources of problems: the tiny world, files and hub data sets, read into one schema.
 
-In: a `ProblemSet` of the recipe. Out: an artefact of kind `problems` with the good rows and, beside them, every row that was set aside and why.
+In: a `ProblemSet` of the recipe. Out: an artefact of kind `problems` with the good rows and, beside
+them, every row that was set aside and why.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from mixray.store import Artefact, Store
 from mixray.tiny.problems import problems as tiny_problems
 
 LONGEST_CHARACTERS = 100_000
-TINY_DEFAULT_PROBLEMS = 1000
-
 
 def handle(store: Store, name: str, source: ProblemSet) -> Artefact:
     """Return the artefact of a problem set, done or not."""
@@ -57,7 +56,7 @@ def run(store: Store, name: str, source: ProblemSet, progress: StageProgress) ->
 def read(source: ProblemSet) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Return the PROBLEM rows of a source, and the rows set aside as {row, reason, content}."""
     if source.source == "tiny":
-        return tiny_problems(source.split, source.num_problems or TINY_DEFAULT_PROBLEMS, source.difficulty, source.seed), []
+        return tiny_problems(source.split, source.num_problems or 0, source.difficulty, source.seed), []
     good: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
     seen: set[str] = set()

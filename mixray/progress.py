@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -42,8 +42,8 @@ class StageProgress:
 class Display:
     """The terminal during a run. Everything goes to standard error: standard output is for the answer."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+    def __init__(self, file: TextIO | None = None, quiet: bool = False) -> None:
+        self.console = Console(file=file or sys.stderr, quiet=quiet, highlight=False)
         self.rich: Progress | None = None
         if self.console.is_terminal and not quiet:
             self.rich = Progress(

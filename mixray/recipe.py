@@ -54,6 +54,12 @@ class ProblemSet(Part):
     answer_field: str = "answer"
     unboxed: bool = Field(False, description="where no box is found, the last number is the answer (GSM8K)")
 
+    @model_validator(mode="after")
+    def _tiny_is_endless(self) -> ProblemSet:
+        if self.source == "tiny" and self.num_problems is None:
+            raise ValueError("num_problems must be set: the tiny world makes as many problems as are asked for")
+        return self
+
 
 class Teacher(Part):
     """A language model whose answers make a pool, run on vLLM."""
@@ -167,7 +173,7 @@ class Recipe(Part):
 
     name: Name
     seed: int = Field(0, description="of generation, mixing and the bootstrap")
-    problems: ProblemSet = Field(default_factory=lambda: ProblemSet(), description="what the teachers are asked")
+    problems: ProblemSet = Field(description="what the teachers are asked")
     teachers: dict[Name, Teacher]
     mixtures: dict[Name, Blend]
     students: dict[Name, Student]

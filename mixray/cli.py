@@ -1,0 +1,195 @@
+"""The `mixray` command. Exit codes: 0 done, 1 a failure told in one message, 2 a bad recipe or usage, 130 Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mixray.errors import MixrayError
+from mixray.progress import Display
+from mixray.recipe import Recipe, load_recipe
+from mixray.store import Store
+from mixray.terminal import library_noise_in, new_log_path
+
+app = typer.Typer(
+    help="Find out which mix of teachers is best for your small student, and train it.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.", no_args_is_help=True)
+app.add_typer(tiny, name="tiny")
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
+StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+@app.command()
+def run(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
+    """Make everything a recipe stands for, from teachers to the report; finds what is there already."""
+    loaded = load_recipe(recipe, overrides)
+    with library_noise_in(_log_path(storage, loaded.name)) as terminal:
+        from mixray import pipeline
+
+        with Display(terminal.err) as display:
+            report, answer = pipeline.run(loaded, Store(storage), display)
+        terminal.err.write(f"\n{answer}\n")
+        terminal.err.write(f"\nopen {report.path}/index.html\n" if report.store.is_local else "")
+        terminal.err.flush()
+        terminal.answer(report.path if report.store.is_local else f"{storage.rstrip('/')}/{report.label}")
+
+
+@app.command()
+def plan(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show what a run would make, what is there already, and what it needs. Starts nothing."""
+    loaded = load_recipe(recipe, overrides)
+    from mixray.graph import build_graph
+
+    graph = build_graph(loaded, Store(storage))
+    rows = [{"stage": stage, "artefact": item.label, "done": item.is_done()} for stage, item in graph.artefacts()]
+    needs = _needs(loaded, len(graph.arms))
+    if as_json:
+        print(json.dumps({"recipe": loaded.name, "artefacts": rows, "needs": needs}, indent=2))
+        return
+    _table(f"plan of {loaded.name}", rows, lambda row: "there" if row["done"] else "to do")
+    missing = sum(not row["done"] for row in rows)
+    print(f"{missing} of {len(rows)} artefacts are to be made. Needs: " + ", ".join(f"{value} {key}" for key, value in needs.items()))
+
+
+@app.command()
+def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show how far a recipe's run has come: what is done with what came out, what is begun, what is missing."""
+    loaded = load_recipe(recipe, overrides)
+    from mixray.graph import build_graph
+
+    rows = []
+    for stage, item in build_graph(loaded, Store(storage)).artefacts():
+        done = item.is_done()
+        state = "done" if done else "begun" if item.store.fs.exists(item.work_path) else "missing"
+        rows.append({"stage": stage, "artefact": item.label, "state": state, "outcome": item.outcome if done else None})
+    if as_json:
+        print(json.dumps({"recipe": loaded.name, "artefacts": rows}, indent=2))
+        return
+    _table(f"status of {loaded.name}", rows, lambda row: row["state"])
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    print(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="rows with a response and a gold answer")],
+    out: Annotated[Path, typer.Option(help="where the judged rows go")],
+    response: Annotated[str, typer.Option(help="the key of the response")] = "response",
+    gold: Annotated[str, typer.Option(help="the key of the right answer")] = "answer",
+    unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts (GSM8K)")] = False,
+) -> None:
+    """Judge the responses of a file: each row gets verdict, verdict_reason and answer."""
+    from mixray.verify import verify_file
+
+    counts = verify_file(file, response, gold, out, unboxed)
+    print(", ".join(f"{value} {key}" for key, value in counts.items()) + f" -> {out}")
+
+
+@app.command()
+def serve(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None,
+          host: Annotated[str | None, typer.Option(help="address to listen on; the recipe's where unset")] = None,
+          port: Annotated[int | None, typer.Option(help="port to listen on; the recipe's where unset")] = None) -> None:  # fmt: skip
+    """Serve a recipe's trained students, and the untouched ones, behind one OpenAI-compatible endpoint until Ctrl-C."""
+    changed = [f"serve.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
+    loaded = load_recipe(recipe, [*(overrides or []), *changed])
+    with library_noise_in(_log_path(storage, f"{loaded.name}-serve")) as terminal:
+        from mixray import pipeline
+
+        with Display(terminal.err) as display:
+            pipeline.serve(loaded, Store(storage), display)
+
+
+@tiny.command("build")
+def tiny_build(
+    models: Annotated[list[str] | None, typer.Argument(help="which models; all where none is named")] = None,
+    folder: Annotated[Path | None, typer.Option(help="where the models go; the package itself where unset")] = None,
+    storage: StorageOption = "./runs/tiny-build",
+) -> None:
+    """Rebuild the shipped micro-models from nothing, with a fixed seed, and print how often each is right."""
+    with library_noise_in(_log_path(storage, "tiny-build")) as terminal:
+        from mixray.tiny.build import build
+
+        with Display(terminal.err) as display:
+            for line in build(models or None, folder, Store(storage), display):
+                terminal.answer(line)
+
+
+def _log_path(storage: str, name: str) -> Path:
+    folder = Path(tempfile.gettempdir()) / "mixray-logs" if "://" in storage else Path(storage) / "logs"
+    try:
+        return new_log_path(folder, name)
+    except OSError as error:
+        raise MixrayError(
+            "The storage cannot be written", seen=f"{folder}: {error.strerror}", do="make room or pass another --storage"
+        ) from error
+
+
+def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
+    num_benchmark = sum(source.num_problems or 0 for source in recipe.evaluate.benchmarks.values())
+    used = {side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)}
+    asked = sum(recipe.teachers[name].num_samples for name in used) * (recipe.problems.num_problems or 0)
+    gpus = max([recipe.teachers[name].num_gpus * recipe.teachers[name].replicas[1] for name in used]
+               + [recipe.train.num_workers * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once])  # fmt: skip
+    return {
+        "teacher answers": asked,
+        "arms": num_arms,
+        "student answers": num_arms * num_benchmark * recipe.evaluate.num_samples,
+        "GPUs at once": f"{gpus:g}",
+    }
+
+
+def _table(title: str, rows: list[dict[str, Any]], state: Any) -> None:
+    table = Table("stage", "artefact", "state", title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["stage"], escape(row["artefact"]), state(row))
+    Console(soft_wrap=True).print(table)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    print(text, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; every failure ends in one message and the right exit code."""
+    # `ray job stop` and process managers send SIGTERM: leave by the same way as on Ctrl-C, with nothing left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app(args=arguments, standalone_mode=False)
+    except MixrayError as error:
+        _fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
+    except click.UsageError as error:
+        _fail(f"mixray: {error.format_message()}", 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("\nmixray: interrupted; the same command goes on from here", 130)
+    except Exception as error:
+        _fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)
+    sys.exit(0)
+
+
+def _log_of(error: BaseException) -> str:
+    path = error.__dict__.get("log_path")
+    return f"\nlog: {path}" if path else ""
+
+
+if __name__ == "__main__":
+    main()

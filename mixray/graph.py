@@ -1,0 +1,119 @@
+"""Which artefacts a recipe stands for: every name and hash of a run, computed without making anything.
+
+In: a recipe and a store. Out: a `Graph`. `plan` and `status` print it, `pipeline.run` makes what is missing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mixray import evaluation, mixing, problems, teachers, training
+from mixray.errors import RecipeError
+from mixray.recipe import Blend, Recipe
+from mixray.store import Artefact, Store
+
+UNTOUCHED = "untouched"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One mixture of the recipe: a blend at one alpha, as tokenised by one tokenizer."""
+
+    name: str
+    blend_name: str
+    blend: Blend
+    alpha: float
+    tokenizer_source: str
+    artefact: Artefact
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm: a student, and what it is taught with which seed. Arm 0 of a student is taught nothing."""
+
+    name: str
+    student: str
+    model: str
+    mix: Mix | None
+    seed: int | None
+    trained: Artefact | None
+    scores: Artefact
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Everything a recipe stands for, in the order in which it is made."""
+
+    problems: Artefact
+    benchmarks: dict[str, Artefact]
+    pools: dict[str, Artefact]
+    mixes: list[Mix]
+    arms: list[Arm]
+
+    def artefacts(self) -> Iterator[tuple[str, Artefact]]:
+        """Yield (stage, artefact) in the order of making; the report, which reads them all, is not among them."""
+        yield "problems", self.problems
+        yield from (("problems", artefact) for artefact in self.benchmarks.values())
+        yield from (("generate", artefact) for artefact in self.pools.values())
+        yield from (("mix", mix.artefact) for mix in self.mixes)
+        yield from (("train", arm.trained) for arm in self.arms if arm.trained)
+        yield from (("evaluate", arm.scores) for arm in self.arms)
+
+
+def build_graph(recipe: Recipe, store: Store) -> Graph:
+    """Name everything a recipe stands for.
+
+    Raises:
+        RecipeError: two mixtures come to the same name.
+        MixrayError: a model is missing or a problem file cannot be read.
+    """
+    asked = problems.handle(store, "train", recipe.problems)
+    benchmarks = {name: problems.handle(store, name, source) for name, source in recipe.evaluate.benchmarks.items()}
+    used = sorted({side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)})
+    pools = {name: teachers.handle(store, name, recipe.teachers[name], asked, recipe.seed, recipe.problems.unboxed) for name in used}
+    mixes: list[Mix] = []
+    arms: list[Arm] = []
+    for student, settings in recipe.students.items():
+        arms.append(_arm(recipe, store, student, settings.model, None, None, benchmarks))
+        for mix in _mixes(recipe, store, settings.model, pools):
+            if mix.artefact not in [other.artefact for other in mixes]:
+                mixes.append(mix)
+            arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
+    return Graph(asked, benchmarks, pools, mixes, arms)
+
+
+def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact]) -> list[Mix]:
+    mixes = []
+    for name, (blend_name, alpha) in mixture_names(recipe).items():
+        blend = recipe.mixtures[blend_name]
+        artefact = mixing.handle(
+            store, name, alpha, blend, pools[blend.hard], pools[blend.easy], recipe.seed, model,
+            recipe.train.max_tokens, recipe.student_prompt,
+        )  # fmt: skip
+        mixes.append(Mix(name, blend_name, blend, alpha, model, artefact))
+    return mixes
+
+
+def mixture_names(recipe: Recipe) -> dict[str, tuple[str, float]]:
+    """Return {mixture: (blend, alpha)}: `<easy>` at 0 and `<hard>` at 1, between them `<blend>-<alpha>`.
+
+    Where two blends share an end, its name carries the blend's: they need not hold the same problems.
+    """
+    ends = [end for blend in recipe.mixtures.values() for end in {blend.hard, blend.easy}]
+    names: dict[str, tuple[str, float]] = {}
+    for blend_name, blend in recipe.mixtures.items():
+        for alpha in blend.alpha:
+            end = blend.easy if alpha == 0 else blend.hard if alpha == 1 else None
+            name = f"{blend_name}-{alpha:g}" if end is None else end if ends.count(end) == 1 else f"{blend_name}-{end}"
+            if name in names or name == UNTOUCHED:
+                raise RecipeError("Two mixtures come to the same name", seen=name, rule="each alpha once", do="rename the blend")
+            names[name] = (blend_name, alpha)
+    return names
+
+
+def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:
+    name = f"{student}-{UNTOUCHED}" if mix is None else f"{student}-{mix.name}-s{seed}"
+    trained = training.handle(store, name, mix.artefact, model, recipe.train, seed) if mix is not None and seed is not None else None
+    scores = evaluation.handle(store, name, trained or model, benchmarks, recipe.evaluate, recipe.student_prompt, recipe.seed)
+    return Arm(name, student, model, mix, seed, trained, scores)

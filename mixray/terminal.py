@@ -1,0 +1,64 @@
+"""Who may write to the terminal: mixray alone. Libraries, also the ones written in C, write to a log file.
+
+While `library_noise_in` holds, file descriptors 1 and 2 lead to the log; what mixray has to say goes through the copies it made of the
+real ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The real standard output and error, and the file that takes everything else."""
+
+    out: TextIO
+    err: TextIO
+    log_path: Path
+
+    def answer(self, text: str) -> None:
+        """Print a line on the real standard output."""
+        print(text, file=self.out, flush=True)
+
+
+def new_log_path(folder: Path, name: str) -> Path:
+    """Return the path of a new log file `<folder>/<name>-<time>-<pid>.log`; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+
+
+@contextlib.contextmanager
+def library_noise_in(log_path: Path) -> Iterator[Terminal]:
+    """Send everything but mixray's own words to a log file for the block; an error's traceback goes there too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Child processes must inherit the log, never the terminal: os.dup gives descriptors that are closed in them.
+    real = [os.dup(1), os.dup(2)]
+    with log_path.open("ab", buffering=0) as log, os.fdopen(real[0], "w") as out, os.fdopen(real[1], "w") as err:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        try:
+            yield Terminal(out, err, log_path)
+        except BaseException as error:
+            traceback.print_exc()
+            error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            handler.setStream(sys.__stderr__ or sys.stderr)
