@@ -1,0 +1,202 @@
+"""Rebuild the shipped models from nothing, with the project's own training stage.
+
+In: names out of `MODELS`, a store for the work. Out: `<folder>/<name>/` with config, safetensors and tokenizer for each, and how many
+problems of the validation split it solves. What survives a kill: every lesson book, every trained model in the store; the same command
+goes on from there. The weights are a function of the recipes, up to the last bits that a machine's arithmetic decides.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+
+from mixray import training
+from mixray.chat import ask, encode, load_tokenizer, prompt_ids
+from mixray.errors import MixrayError
+from mixray.models import tiny_models_folder
+from mixray.progress import Display
+from mixray.rows import EXAMPLE, keyed_draw
+from mixray.store import Artefact, Store
+from mixray.tiny.models_table import HEAD_SIZE, MODELS, Lesson, TinyModel
+from mixray.tiny.problems import Problem, take
+from mixray.tiny.styles import drill, write
+from mixray.tiny.tokenizer import MAX_POSITIONS, save_tokenizer
+from mixray.verify import verify
+
+DIFFICULTY = (2, 5)
+"""Steps of the problems the models are measured on: those of the demo."""
+NUM_PROBLEMS = 200
+VALIDATION_SEED = 7
+MOST_RESPONSE_TOKENS = 512
+WEIGHTS = "model.safetensors"
+FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def build(names: Iterable[str], store: Store, display: Display, folder: Path | None = None) -> dict[str, float]:
+    """Train the named models, and those they continue from, and write them to `folder` (the package's own where unset).
+
+    Returns:
+        For each model the share of DIFFICULTY problems of the validation split it solves, decoding greedily.
+
+    Raises:
+        MixrayError: there is no recipe of that name, or a training fails.
+    """
+    target = folder or tiny_models_folder()
+    scores: dict[str, float] = {}
+    for name in in_order(names):
+        line = display.stage(f"tiny {name}")
+        student = _train(store, name, display)
+        place = target / name if MODELS[name].shipped else student.local_folder()
+        if MODELS[name].shipped:
+            ship(student.local_folder(), place)
+        right, by_level, tokens = accuracy(place)
+        scores[name] = right
+        levels = ", ".join(f"{level} steps {share:.0%}" for level, share in by_level.items())
+        line.finish(f"{right:.1%} right ({levels}), {tokens:.0f} tokens, trained in {student.outcome['seconds']:.0f} s")
+    return scores
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the names and all they continue from, each after its start.
+
+    Raises:
+        MixrayError: there is no recipe of that name.
+    """
+    ordered: list[str] = []
+    for name in names:
+        if name not in MODELS:
+            raise MixrayError("There is no recipe for such a tiny model", seen=name, rule=f"one of {sorted(MODELS)}")
+        start = MODELS[name].start
+        ordered += [needed for needed in [*(in_order([start]) if start else []), name] if needed not in ordered]
+    return ordered
+
+
+def _train(store: Store, name: str, display: Display) -> Artefact:
+    recipe = MODELS[name]
+    start = _train(store, recipe.start, display) if recipe.start else _random_model(store, name, recipe)
+    book = lesson_book(store, name, recipe, load_tokenizer(start.local_folder()))
+    line = display.stage(f"train {name}")
+    return training.run(store, f"tiny-{name}", book, str(start.local_folder()), recipe.train(), recipe.seed, line)
+
+
+def _random_model(store: Store, name: str, recipe: TinyModel) -> Artefact:
+    """Write a model of the recipe's shape with random weights, and the tokenizer, or find it written."""
+    shape = {"width": recipe.width, "num_layers": recipe.num_layers, "seed": recipe.seed}
+    artefact = store.artefact("starts", f"tiny-{name}", shape)
+    with artefact.lock():
+        if not artefact.is_done():
+            with artefact.staging() as staging:
+                tokenizer = save_tokenizer(staging.folder)
+                torch.manual_seed(recipe.seed)
+                Qwen2ForCausalLM(_config(recipe, tokenizer)).save_pretrained(staging.folder)
+    return artefact
+
+
+def _config(recipe: TinyModel, tokenizer: PreTrainedTokenizerBase) -> Qwen2Config:
+    heads = recipe.width // HEAD_SIZE
+    return Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.width,
+        intermediate_size=recipe.width * 5 // 2,
+        num_hidden_layers=recipe.num_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=MAX_POSITIONS,
+        tie_word_embeddings=True,
+        # The usual 0.02 suits widths of thousands; narrow models learn twice as slowly from it.
+        initializer_range=0.05,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def lesson_book(store: Store, name: str, recipe: TinyModel, tokenizer: PreTrainedTokenizerBase) -> Artefact:
+    """Write what a model is trained on as a mixture artefact, or find it written."""
+    settings = {"lessons": [asdict(lesson) for lesson in recipe.lessons], "seed": recipe.seed}
+    artefact = store.artefact("lessons", f"tiny-{name}", settings)
+    with artefact.lock():
+        if artefact.is_done():
+            return artefact
+        rows = [
+            _example(tokenizer, f"{name}/{number}/{row}", lesson.style, question, response)
+            for number, lesson in enumerate(recipe.lessons)
+            for row, (question, response) in enumerate(texts(lesson, keyed_draw("tiny lesson", recipe.seed, name, number)))
+        ]
+        with artefact.staging() as staging:
+            staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=EXAMPLE))
+            staging.outcome = {"num_rows": len(rows), "num_tokens": sum(row["num_tokens"] for row in rows)}
+    return artefact
+
+
+def _example(tokenizer: PreTrainedTokenizerBase, row_id: str, style: str, question: str, response: str) -> dict[str, Any]:
+    messages = [*ask(question), {"role": "assistant", "content": response}]
+    encoded = encode(tokenizer, messages)
+    return {
+        "messages": messages,
+        "problem_id": row_id,
+        "trace_id": row_id,
+        "pool": style,
+        "num_tokens": len(encoded.ids),
+        "num_loss_tokens": encoded.num_loss_tokens,
+    }
+
+
+def texts(lesson: Lesson, seed: int) -> Iterable[tuple[str, str]]:
+    """Return (question, response) pairs of one lesson, all from the train split."""
+    random_draws = random.Random(seed)
+    if lesson.style == "drill":
+        return [drill(random_draws, random_draws.randint(*lesson.difficulty)) for _ in range(lesson.num_rows)]
+    problems = take("train", lesson.num_rows, lesson.difficulty, seed)
+    return [(problem.question, write(lesson.style, problem)) for problem in problems]
+
+
+def accuracy(folder: Path) -> tuple[float, dict[int, float], float]:
+    """Return the share a model solves of the validation draw, the same by number of steps, and its mean response tokens."""
+    problems = take("validation", NUM_PROBLEMS, DIFFICULTY, VALIDATION_SEED)
+    responses, reasons, tokens = _answers(folder, problems)
+    verdicts = verify(responses, [str(problem.answer) for problem in problems], reasons)
+    right = [verdict.verdict == "right" for verdict in verdicts]
+    by_level = {}
+    for level in range(DIFFICULTY[0], DIFFICULTY[1] + 1):
+        of_level = [won for won, problem in zip(right, problems, strict=True) if len(problem.steps) == level]
+        by_level[level] = sum(of_level) / len(of_level)
+    return sum(right) / len(right), by_level, sum(tokens) / len(tokens)
+
+
+@torch.no_grad()
+def _answers(folder: Path, problems: list[Problem]) -> tuple[list[str], list[str], list[int]]:
+    """Let a model answer greedily, all problems in one batch."""
+    tokenizer = load_tokenizer(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False).train(False)
+    prompts = [prompt_ids(tokenizer, ask(problem.question)) for problem in problems]
+    width = max(map(len, prompts))
+    ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    made = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=MOST_RESPONSE_TOKENS, do_sample=False)
+    responses, reasons, tokens = [], [], []
+    for line in made[:, width:].tolist():
+        ended = tokenizer.eos_token_id in line
+        response = line[: line.index(tokenizer.eos_token_id)] if ended else line
+        responses.append(tokenizer.decode(response))
+        reasons.append("stop" if ended else "length")
+        tokens.append(len(response))
+    return responses, reasons, tokens
+
+
+def ship(made: Path, target: Path) -> None:
+    """Copy a model's own files, and nothing else; the weights are rounded to bfloat16, which halves what every checkout carries."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        shutil.copyfile(made / file, target / file)
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(made / WEIGHTS).items()}
+    save_file(weights, target / WEIGHTS, metadata={"format": "pt"})
