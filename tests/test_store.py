@@ -1,0 +1,223 @@
+"""Artefacts are whole or invisible, on a local disk and on an S3 server on loopback."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixray import locks
+from mixray.errors import StoreError
+from mixray.rows import digest, keyed_draw
+from mixray.store import MANIFEST, Artefact, Store
+
+ROWS = pa.table({"problem_id": ["a", "b"], "right": [True, False]})
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server of our own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture(params=["local", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "local":
+        return Store(str(tmp_path / "runs"))
+    for key, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
+    bucket = f"mixray-{keyed_draw(str(tmp_path))}"
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
+    return Store(f"s3://{bucket}/runs")
+
+
+def make(store: Store, value: int = 1) -> Artefact:
+    artefact = store.artefact("pools", "long", {"value": value})
+    with artefact.staging() as staging:
+        staging.write_table("part-00000.parquet", ROWS)
+        staging.write_json("facts.json", {"value": value})
+        staging.outcome = {"num_rows": 2}
+    return artefact
+
+
+def test_a_committed_artefact_is_found_and_read(any_store: Store) -> None:
+    artefact = make(any_store)
+    again = any_store.artefact("pools", "long", {"value": 1})
+    assert again.is_done()
+    assert again.read_table().equals(ROWS)
+    assert again.read_json("facts.json") == {"value": 1}
+    assert again.outcome == {"num_rows": 2}
+    assert any_store.list("pools") == [f"long-{artefact.hash}"]
+    assert (again.local_folder() / "facts.json").exists()
+
+
+def test_a_manifest_tells_what_made_it(any_store: Store) -> None:
+    upstream = make(any_store)
+    below = any_store.artefact("mixtures", "mix", {"alpha": 0.2}, {"hard": upstream})
+    with below.staging() as staging:
+        staging.write_table("part-00000.parquet", ROWS)
+    manifest = below.manifest()
+    assert manifest["settings"] == {"alpha": 0.2}
+    assert manifest["inputs"] == {"hard": upstream.hash}
+    assert [entry["path"] for entry in manifest["files"]] == ["part-00000.parquet"]
+
+
+def test_nothing_is_visible_before_the_commit_or_after_an_error(any_store: Store) -> None:
+    artefact = any_store.artefact("pools", "long", {"value": 1})
+    with pytest.raises(RuntimeError, match="half way"), artefact.staging() as staging:  # noqa: PT012
+        staging.write_table("part-00000.parquet", ROWS)
+        assert not artefact.is_done()
+        raise RuntimeError("half way")
+    assert not artefact.is_done()
+    assert any_store.list("pools") == []
+
+
+def test_the_second_commit_of_the_same_artefact_changes_nothing(any_store: Store) -> None:
+    make(any_store)
+    artefact = any_store.artefact("pools", "long", {"value": 1})
+    with artefact.staging() as staging:
+        staging.write_json("facts.json", {"value": "late"})
+    assert artefact.read_json("facts.json") == {"value": 1}
+    artefact.verify()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damage_is_noticed_before_use(any_store: Store, damage: str) -> None:
+    artefact = make(any_store)
+    path = f"{artefact.path}/part-00000.parquet"
+    content = bytearray(any_store.fs.cat_file(path))
+    content[len(content) // 2] ^= 1
+    if damage == "remove":
+        any_store.fs.rm_file(path)
+    else:
+        any_store.fs.pipe_file(path, bytes(content if damage == "flip" else content[:-1]))
+    with pytest.raises(StoreError, match=r"not what its manifest says.*run again"):
+        any_store.artefact("pools", "long", {"value": 1}).read_table()
+
+
+def test_an_unfinished_folder_is_redone(store: Store) -> None:
+    artefact = store.artefact("pools", "long", {"value": 1})
+    Path(artefact.path).mkdir(parents=True)
+    (Path(artefact.path) / "part-00000.parquet").write_text("torn")
+    assert not artefact.is_done()
+    assert make(store).read_table().equals(ROWS)
+
+
+def test_reading_what_is_not_there_says_so(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"not there.*run its stage"):
+        store.artefact("pools", "long", {}).read_table()
+
+
+def test_the_hash_covers_settings_and_inputs(store: Store) -> None:
+    one, other = store.artefact("pools", "a", {"x": 1}), store.artefact("pools", "a", {"x": 2})
+    names = {store.artefact("mixtures", "m", settings, {"hard": used}).hash for settings in ({}, {"y": 1}) for used in (one, other)}
+    assert len(names) == 4
+    assert store.artefact("mixtures", "m", {"a": 1, "b": 2}).hash == store.artefact("mixtures", "m", {"b": 2, "a": 1}).hash
+
+
+def test_handles_travel_to_workers(store: Store) -> None:
+    artefact = make(store)
+    there = pickle.loads(pickle.dumps(artefact))
+    assert there == artefact
+    assert there.read_table().equals(ROWS)
+
+
+def _race(url: str, counter: str) -> None:
+    artefact = Store(url).artefact("pools", "long", {"value": 1})
+    with artefact.lock():
+        if not artefact.is_done():
+            with Path(counter).open("a") as file:
+                file.write("made\n")
+            make(Store(url))
+    assert artefact.read_table().equals(ROWS)
+
+
+def test_two_runs_that_want_the_same_artefact_make_it_once(store: Store, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    context = multiprocessing.get_context("spawn")
+    runs = [context.Process(target=_race, args=(store.url, str(counter))) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(120)
+    assert [run.exitcode for run in runs] == [0, 0]
+    assert counter.read_text() == "made\n"
+
+
+def test_a_lock_is_waited_for_no_longer_than_asked(any_store: Store) -> None:
+    artefact = any_store.artefact("pools", "long", {})
+    with artefact.lock(), pytest.raises(StoreError, match="Another run"), artefact.lock(seconds=0.2):
+        pass
+    with artefact.lock(seconds=5):
+        pass
+
+
+def test_a_dead_holders_lease_is_taken_over(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = f"{any_store.root}/.locks/stale"
+    any_store.fs.makedirs(f"{any_store.root}/.locks", exist_ok=True)
+    any_store.fs.pipe_file(f"{lease}.json", b'{"owner": "dead", "renewed_at": 0}')
+    with locks.exclusive(any_store.fs, lease, is_local=False, seconds=10):
+        assert b"dead" not in any_store.fs.cat_file(f"{lease}.json")
+    any_store.fs.invalidate_cache()
+    assert not any_store.fs.exists(f"{lease}.json")
+
+
+def test_a_full_disk_is_told_in_one_message_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    try:
+        store = Store(str(disk / "runs"))
+        artefact = store.artefact("pools", "long", {})
+        with pytest.raises(StoreError, match=r"cannot be written.*No space left.*make room"), artefact.staging() as staging:
+            (staging.folder / "big").write_bytes(os.urandom(2 << 20))
+        assert not artefact.is_done()
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+        assert make(store).read_table().equals(ROWS)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_unreachable_storage_is_told_in_one_message() -> None:
+    with pytest.raises(StoreError, match=r"cannot be reached.*--storage"):
+        Store("nowhere://bucket/x").artefact("pools", "a", {}).is_done()
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))
+def test_a_digest_ignores_the_order_of_keys(value: dict[str, int | str]) -> None:
+    assert digest(value) == digest(dict(reversed(value.items())))
+
+
+@given(st.text(max_size=20), st.integers())
+def test_draws_are_63_bit_and_depend_on_the_key(text: str, number: int) -> None:
+    assert 0 <= keyed_draw(text, number) < 2**63
+    assert keyed_draw(text, number) == keyed_draw(text, number)
+
+
+def test_golden_draw() -> None:
+    assert keyed_draw(0, "mixture", "tiny-0") == 1043352801386850192
+    assert MANIFEST == "manifest.json"

@@ -1,0 +1,141 @@
+"""Real training: Ray Train, DeepSpeed, gloo workers on CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from transformers import AutoModelForCausalLM
+
+from mixray import training
+from mixray.errors import TrainingError
+from mixray.progress import Display, StageProgress
+from mixray.recipe import Train
+from mixray.rows import EXAMPLE
+from mixray.store import Artefact, Store
+from mixray.tiny.problems import take
+from mixray.tiny.styles import write
+
+pytestmark = pytest.mark.e2e
+NUM_ROWS = 60
+SETTINGS = Train(
+    epochs=1, learning_rate=2e-3, batch_rows=6, max_tokens=256, packs_multiple=2, zero_stage=2, num_workers=2,
+    dtype="float32", checkpoint_every_steps=4,
+)  # fmt: skip
+# Losses of the ten steps of SETTINGS, in full digits.
+GOLDEN_LOSS = [
+    6.2780351638793945,
+    5.960916519165039,
+    5.7440996170043945,
+    5.604677677154541,
+    5.438152313232422,
+    5.307637691497803,
+    5.191826820373535,
+    5.124768257141113,
+    5.093801498413086,
+    5.023749351501465,
+]
+
+
+def make_mixture(store: Store) -> Artefact:
+    rows = [
+        {
+            "messages": [{"role": "user", "content": problem.question}, {"role": "assistant", "content": write("short", problem)}],
+            "problem_id": str(number), "trace_id": str(number), "pool": "short", "num_tokens": 0, "num_loss_tokens": 0,
+        }
+        for number, problem in enumerate(take("train", NUM_ROWS, (2, 3), 0))
+    ]  # fmt: skip
+    mixture = store.artefact("mixtures", "short", {})
+    if not mixture.is_done():
+        with mixture.staging() as staging:
+            staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=EXAMPLE))
+    return mixture
+
+
+def curve_of(student: Artefact) -> list[float]:
+    return student.read_json("training_curve.json")["loss"]
+
+
+@pytest.fixture(scope="module")
+def calm(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, random_student: str) -> Artefact:
+    """A training nobody disturbed."""
+    store = Store(str(tmp_path_factory.mktemp("calm")))
+    return training.run(store, "arm", make_mixture(store), random_student, SETTINGS, 0, Display(quiet=True).stage("train"))
+
+
+def test_a_student_is_a_plain_hugging_face_folder_with_the_golden_curve(calm: Artefact) -> None:
+    assert curve_of(calm) == pytest.approx(GOLDEN_LOSS, rel=1e-5)
+    model, report = AutoModelForCausalLM.from_pretrained(calm.local_folder(), output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert model.config.model_type == "qwen2"
+    assert "trained by mixray" in (calm.local_folder() / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("stage", "num_workers"), [(1, 1), (3, 2)])
+def test_every_zero_stage_and_worker_count_takes_the_same_steps(
+    stage: int, num_workers: int, calm: Artefact, store: Store, random_student: str, quiet: StageProgress
+) -> None:
+    settings = SETTINGS.model_copy(update={"zero_stage": stage, "num_workers": num_workers})
+    student = training.run(store, "arm", make_mixture(store), random_student, settings, 0, quiet)
+    assert curve_of(student) == pytest.approx(curve_of(calm), rel=1e-5)
+
+
+def test_a_second_run_trains_nothing(calm: Artefact, random_student: str, quiet: StageProgress) -> None:
+    written = os.stat(f"{calm.path}/model.safetensors").st_mtime_ns
+    again = training.run(calm.store, "arm", make_mixture(calm.store), random_student, SETTINGS, 0, quiet)
+    assert again == calm
+    assert os.stat(f"{again.path}/model.safetensors").st_mtime_ns == written
+
+
+DRIVER = """
+import sys
+from mixray import training
+from mixray.progress import Display
+from mixray.session import ray_session
+from mixray.store import Store
+sys.path.insert(0, sys.argv[3])
+import test_train
+store = Store(sys.argv[1])
+with ray_session(), Display(quiet=True) as display:
+    training.run(store, "arm", test_train.make_mixture(store), sys.argv[2], test_train.SETTINGS, 0, display.stage("train"))
+"""
+
+
+def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(calm: Artefact, store: Store, random_student: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DRIVER, store.url, random_student, str(Path(__file__).parent)]
+    log = (tmp_path / "log").open("w")
+    with subprocess.Popen(command, stdout=log, stderr=log) as driver:
+        student = training.handle(store, "arm", make_mixture(store), random_student, SETTINGS, 0)
+        wait_for_checkpoint(Path(student.work_path), driver)
+        driver.send_signal(signal.SIGKILL)
+    assert not student.is_done()
+    subprocess.run(command, stdout=log, stderr=log, check=True, timeout=300)
+    assert curve_of(student) == curve_of(calm)
+    weights = [Path(folder.path, "model.safetensors").read_bytes() for folder in (student, calm)]
+    assert weights[0] == weights[1]
+    assert not Path(student.work_path).exists()
+
+
+def wait_for_checkpoint(work: Path, driver: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not list(work.glob("train/checkpoint_*/latest")):
+        assert driver.poll() is None, "the driver ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_mixture_with_an_over_long_row_is_refused_in_one_message(
+    ray_cluster: None, store: Store, random_student: str, quiet: StageProgress
+) -> None:
+    short = SETTINGS.model_copy(update={"max_tokens": 32})
+    with pytest.raises(TrainingError, match=r"longer than a packed sequence.*at most 32") as caught:
+        training.run(store, "arm", make_mixture(store), random_student, short, 0, quiet)
+    assert json.dumps(str(caught.value))
