@@ -1,0 +1,106 @@
+"""The command line: one message for every failure, the right exit code, nothing started for a bad recipe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixray.cli import main
+
+SMALL = """
+name: small
+problems: {source: tiny, num_problems: 8}
+teachers: {long: {model: MODEL}, short: {model: MODEL}}
+mixtures: {mix: {hard: long, easy: short}}
+students: {student-s: {model: MODEL}}
+evaluate: {benchmarks: {tiny: {source: tiny, split: test, num_problems: 8}}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, random_student: str) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL.replace("MODEL", random_student))
+    return str(path)
+
+
+def called(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(list(arguments))
+    return int(left.value.code or 0)
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "serve"])
+def test_a_bad_recipe_ends_with_2_before_anything_starts(
+    command: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "runs"
+    assert called(command, recipe, "--storage", str(storage), "--set", "train.epoch=3") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "did you mean 'epochs'?" in told
+    assert not storage.exists()
+
+
+def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("run") == 2
+    assert "RECIPE" in capsys.readouterr().err
+    assert called("rnu", "tiny") == 2
+
+
+def test_a_missing_model_is_told_in_one_message(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("run", recipe, "--storage", str(tmp_path / "runs"), "--set", "teachers.long.model=/no/where") == 1
+    told = capsys.readouterr().err
+    assert "A model is missing" in told
+    assert "/no/where" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("content", ["model.py", "weights.bin", "auto_map"])
+def test_a_model_folder_with_code_or_pickles_is_refused(
+    content: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"auto_map": {}} if content == "auto_map" else {}))
+    (folder / content).write_text("print('ran')")
+    assert called("plan", recipe, "--storage", str(tmp_path / "runs"), "--set", f"students.student-s.model={folder}") == 1
+    assert "holds code or pickles" in capsys.readouterr().err
+
+
+def test_plan_and_status_say_what_is_missing_as_json(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [recipe, "--storage", str(tmp_path / "runs"), "--json"]
+    assert called("plan", *arguments) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert called("status", *arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["artefact"] for row in planned["artefacts"]] == [row["artefact"] for row in told["artefacts"]]
+    assert {row["state"] for row in told["artefacts"]} == {"missing"}
+    assert planned["needs"]["teacher answers"] == 16
+    assert planned["needs"]["arms"] == 4
+    assert not (tmp_path / "runs").exists()
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Recipe"
+
+
+def test_verify_judges_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"response": "so \\boxed{27.0}", "answer": "27"}, {"response": "no box but 27", "answer": "27"}]
+    asked, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    asked.write_text("\n".join(map(json.dumps, rows)))
+    assert called("verify", str(asked), "--out", str(out)) == 0
+    judged = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["verdict"] for row in judged] == ["right", "wrong"]
+    assert called("verify", str(asked), "--out", str(out), "--unboxed") == 0
+    assert [json.loads(line)["verdict"] for line in out.read_text().splitlines()] == ["right", "right"]
+
+
+def test_importing_the_command_line_is_light() -> None:
+    heavy = "import sys, mixray.cli; print([name for name in ('ray', 'torch', 'vllm', 'transformers') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"

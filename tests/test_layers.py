@@ -1,0 +1,41 @@
+"""The import graph is the data flow: stages stand on the shared floor and never on one another."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mixray"
+FLOOR = {"errors", "rows", "recipe", "locks", "store", "chat", "models", "session", "progress"}
+STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}
+ALLOWED = {
+    **dict.fromkeys(FLOOR, FLOOR),
+    **{name: FLOOR | {name} for name in STAGES},
+    "problems": FLOOR | {"tiny"},
+    "tiny": FLOOR | {"tiny", "training", "verify"},
+    "graph": FLOOR | STAGES,
+    "pipeline": FLOOR | STAGES | {"graph"},
+    "terminal": set(),
+    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    rooms = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "mixray":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixray."):
+            rooms.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mixray.")}
+    return rooms
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert imported_rooms(path) <= ALLOWED.get(room, set()), f"{room} may import {sorted(ALLOWED.get(room, set()))}"

@@ -1,0 +1,119 @@
+"""The recipe tells what is wrong with it before anything starts."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mixray.errors import MixrayError, RecipeError
+from mixray.graph import mixture_names
+from mixray.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "problems": {"source": "tiny", "num_problems": 10},
+    "teachers": {"long": {"model": "tiny:long"}, "short": {"model": "tiny:short"}},
+    "mixtures": {"mix": {"hard": "long", "easy": "short", "alpha": [0, 0.2, 1]}},
+    "students": {"student-s": {"model": "tiny:student-s"}},
+    "evaluate": {"benchmarks": {"tiny": {"source": "tiny", "split": "test", "num_problems": 10}}},
+}
+
+
+def parse(*overrides: str, **changes: Any) -> Recipe:
+    return parse_recipe(copy.deepcopy(SMALL) | changes, list(overrides))
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_valid(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.epoch=3", ["`train.epoch`", "3", "epochs", "did you mean 'epochs'?"]),
+        ("teachers.long.temprature=1", ["`teachers.long.temprature`", "did you mean 'temperature'?"]),
+        ("studens.x=1", ["`studens`", "did you mean 'students'?"]),
+        ("train.epochs=many", ["`train.epochs`", '"many"', "integer"]),
+        ("train.zero_stage=4", ["`train.zero_stage`", "4", "1, 2 or 3"]),
+        ("mixtures.mix.alpha=[0.2, 1.5]", ["`mixtures.mix.alpha.1`", "1.5", "less than or equal to 1"]),
+        ("mixtures.mix.alpha=-0.1", ["`mixtures.mix.alpha.0`", "-0.1", "greater than or equal to 0"]),
+        ("mixtures.mix.hard=lnog", ["mixtures.mix.hard", "'lnog'", "['long', 'short']", "did you mean 'long'?"]),
+        ("train.pack_tokens=8", ["train", "pack_tokens (8)", "max_tokens (16384)"]),
+        ("student_prompt=hello", ["`student_prompt`", '"hello"', "{question}"]),
+        ("problems.num_problems=null", ["problems", "num_problems must be set"]),
+        ("name=Has Space", ["`name`", '"Has Space"', "pattern"]),
+        ("seeds=[1, 1]", ["seeds", "differ", "[1, 1]"]),
+        ("no-equals-sign", ["key=value", "no-equals-sign"]),
+        ("name.deeper=1", ["name.deeper"]),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key_and_its_rule(override: str, told: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(override)
+    message = str(caught.value)
+    assert caught.value.exit_code == 2
+    assert "\n" not in message
+    assert [part for part in told if part not in message] == [], message
+
+
+def test_an_override_changes_one_value() -> None:
+    recipe = parse("train.epochs=7", "teachers.long.engine={max_model_len: 99}", "seeds=[0, 1, 2]")
+    assert (recipe.train.epochs, recipe.teachers["long"].engine, recipe.seeds) == (7, {"max_model_len": 99}, (0, 1, 2))
+    assert recipe.train.learning_rate == parse().train.learning_rate
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parse().name = "other"
+
+
+def test_a_missing_recipe_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"tinny.*did you mean 'tiny'"):
+        load_recipe("tinny")
+
+
+def test_broken_yaml_is_told_in_one_line(tmp_path: Any) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: [unclosed")
+    with pytest.raises(RecipeError, match="not valid YAML") as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=4), lambda inner: st.dictionaries(st.text(max_size=6), inner))
+)
+def test_no_data_gets_past_as_anything_but_a_recipe_error(data: Any) -> None:
+    with pytest.raises(RecipeError):
+        parse_recipe(data, [])
+
+
+def test_mixtures_are_named_by_their_pools_and_alphas() -> None:
+    assert list(mixture_names(parse())) == ["short", "mix-0.2", "long"]
+    two = parse(
+        teachers={name: {"model": "tiny:short"} for name in ("long", "short", "large")},
+        mixtures={"a": {"hard": "long", "easy": "short"}, "b": {"hard": "large", "easy": "short"}},
+    )
+    assert list(mixture_names(two)) == ["a-short", "a-0.2", "long", "b-short", "b-0.2", "large"]
+
+
+def test_the_schema_knows_every_field() -> None:
+    properties = Recipe.model_json_schema()["properties"]
+    assert set(properties) == set(Recipe.model_fields)
+    assert yaml.safe_load(yaml.safe_dump(parse().model_dump(mode="json")))["name"] == "small"
+
+
+@pytest.mark.parametrize("kind", [MixrayError, *MixrayError.__subclasses__()])
+def test_every_error_survives_pickling_with_its_parts(kind: type[MixrayError]) -> None:
+    error = kind("A thing is wrong", seen=[1, 2], rule="it must be right", do="mend it")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error) == "A thing is wrong; seen: [1, 2]; rule: it must be right; do: mend it"
