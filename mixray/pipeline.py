@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mixray import evaluation, mixing, problems, report, serving, teachers, training
-from mixray.graph import UNTOUCHED, Arm, Graph, build_graph
+from mixray.graph import Arm, Graph, build_graph
 from mixray.models import resolve
 from mixray.progress import Display
 from mixray.recipe import Recipe
@@ -20,8 +20,8 @@ from mixray.store import Artefact, Store
 from mixray.verify import Judge, verify
 
 
-def run(recipe: Recipe, store: Store, display: Display) -> Artefact:
-    """Make everything the recipe stands for and return the report; what is there already is found, not made.
+def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
+    """Make everything the recipe stands for; return the report and the answer in words. What is there is found, not made.
 
     Raises:
         MixrayError: a stage cannot do its work; what was made before stays and is found by the next run.
@@ -29,13 +29,12 @@ def run(recipe: Recipe, store: Store, display: Display) -> Artefact:
     graph = build_graph(recipe, store)
     with ExitStack() as session:
         if not all(artefact.is_done() for _, artefact in graph.artefacts()):
-            display.say("starting Ray")
             session.enter_context(ray_session())
         gather_problems(recipe, graph, store, display)
         ask_teachers(recipe, graph, store, display)
         mix_pools(recipe, graph, store, display)
         train_students(recipe, graph, store, display)
-        ask_students(recipe, graph, store, display)
+        ask_students(recipe, graph, display)
     return write_report(recipe, graph, store, display)
 
 
@@ -51,10 +50,9 @@ def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     """Let each teacher answer the training problems and judge its answers in the same stream."""
     for name in graph.pools:
         line = display.stage(f"teacher {name}")
-        unboxed = recipe.problems.unboxed
-        pool = teachers.run(store, name, recipe.teachers[name], graph.problems, recipe.seed, Judge, unboxed, line)
+        pool = teachers.run(store, name, recipe.teachers[name], graph.problems, recipe.seed, Judge, recipe.problems.unboxed, line)
         out = pool.outcome
-        line.finish(f"{out['num_traces']} traces, {out['right'] / out['num_traces']:.0%} right, {out['response_tokens']:,} tokens")
+        line.finish(f"{out['num_traces']} traces, {out['right'] / out['num_traces']:.1%} right, {out['response_tokens']:,} tokens")
 
 
 def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -62,16 +60,15 @@ def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> N
     for mix in graph.mixes:
         line = display.stage(f"mixture {mix.name}")
         hard, easy = graph.pools[mix.blend.hard], graph.pools[mix.blend.easy]
-        mixing.run(
+        mixture = mixing.run(
             store, mix.name, mix.alpha, mix.blend, hard, easy, recipe.seed, mix.tokenizer_source,
             recipe.train.max_tokens, recipe.student_prompt, line,
         )  # fmt: skip
-        out = mix.artefact.outcome
-        line.finish(f"{out['num_rows']} rows")
+        line.finish(f"{mixture.outcome['num_rows']} rows")
 
 
 def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
-    """Train every arm but arm 0, all with the same settings."""
+    """Train every arm but the untouched ones, all with the same settings."""
     for arm in graph.arms:
         if arm.mix is None or arm.seed is None:
             continue
@@ -80,31 +77,49 @@ def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display)
         line.finish(f"{out['num_steps']} steps, loss {out['first_loss']:.2f} to {out['last_loss']:.3f}")
 
 
-def ask_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
+def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
     """Serve the students, a few at a time, and ask them the benchmarks over HTTP."""
     waiting = [arm for arm in graph.arms if not arm.scores.is_done()]
+    unboxed = {name: source.unboxed for name, source in recipe.evaluate.benchmarks.items()}
     for start in range(0, len(waiting), recipe.serve.students_at_once):
         group = waiting[start : start + recipe.serve.students_at_once]
         line = display.stage(f"serve {len(group)} students")
-        folders = {arm.name: str(arm.trained.local_folder()) if arm.trained else resolve(arm.model) for arm in group}
-        with serving.serve_students(folders, recipe.serve, key=None, progress=line) as endpoint:
+        with serving.serve_students(model_folders(group), recipe.serve, progress=line) as endpoint:
             line.finish(endpoint.url)
             for arm in group:
-                ask_student(recipe, graph, arm, store, endpoint, display)
+                line = display.stage(f"ask {arm.name}")
+                scores = evaluation.run(
+                    arm.scores, graph.benchmarks, endpoint, recipe.evaluate, recipe.student_prompt, recipe.seed, verify, unboxed, line
+                )
+                line.finish(", ".join(f"{name} {out['accuracy']:.1%}" for name, out in scores.outcome["benchmarks"].items()))
 
 
-def ask_student(recipe: Recipe, graph: Graph, arm: Arm, store: Store, endpoint: serving.Endpoint, display: Display) -> None:
-    """Ask one student that is up."""
-    line = display.stage(f"ask {arm.name}")
-    unboxed = {name: source.unboxed for name, source in recipe.evaluate.benchmarks.items()}
-    scores = evaluation.run(
-        arm.scores, graph.benchmarks, endpoint, recipe.evaluate, recipe.student_prompt, recipe.seed, verify, unboxed, line
-    )
-    told = ", ".join(f"{name} {out['accuracy']:.1%}" for name, out in scores.outcome["benchmarks"].items())
-    line.finish(told)
-
-
-def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> Artefact:
-    """Compare the arms, with intervals."""
+def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
+    """Compare the arms, with intervals; return the report and the answer in words."""
+    arms = [
+        report.Arm(
+            name=arm.name, student=arm.student, mixture=arm.mix and arm.mix.name, blend=arm.mix and arm.mix.blend_name,
+            alpha=arm.mix.alpha if arm.mix else None, seed=arm.seed, scores=arm.scores, matched=True,
+            model=arm.trained.label if arm.trained else arm.model,
+        )
+        for arm in graph.arms
+    ]  # fmt: skip
+    mixtures = {mix.name: mix.artefact for mix in graph.mixes}
+    made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
-    return line
+    made = report.run(store, recipe.name, arms, mixtures, graph.pools, recipe.report, recipe.seed, made_by, line)
+    made.verify()
+    return made, report.answer(made.read_json("report.json"))
+
+
+def serve(recipe: Recipe, store: Store, display: Display) -> None:
+    """Serve every student that is trained, and the untouched ones, until interrupted."""
+    graph = build_graph(recipe, store)
+    ready = [arm for arm in graph.arms if arm.trained is None or arm.trained.is_done()]
+    with ray_session():
+        serving.serve_forever(model_folders(ready), recipe.serve, display)
+
+
+def model_folders(arms: list[Arm]) -> dict[str, str]:
+    """Return what the endpoint loads for each arm: the trained folder, or the untouched model."""
+    return {arm.name: str(arm.trained.local_folder()) if arm.trained else resolve(arm.model) for arm in arms}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ WORKER_ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
+START_ATTEMPTS = 3
 DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -46,6 +48,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     Raises:
         ClusterError: Ray did not come up.
     """
+    folder = ""
     joins = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
     os.environ.update(DRIVER_ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
@@ -62,24 +65,43 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         # With this off, Ray gives the node the address 127.0.0.1 (it does so by itself on other systems than Linux).
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # Sockets have path limits (107 bytes), so the folder must be short.
-        folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.mkdtemp(prefix="mixray-"))
+        folder = tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR"))
         options |= {
             "address": "local",
             "num_cpus": num_cpus or max(os.cpu_count() or 1, 4),
             "include_dashboard": False,
             "object_store_memory": 512 * 2**20,
-            "_temp_dir": str(folder),
+            "_temp_dir": folder,
         }
-    import ray  # reads its environment when imported
+    _start_ray(options, attempts=1 if joins else START_ATTEMPTS)
+    import ray
 
     try:
-        ray.init(**options)  # type: ignore[arg-type]
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise ClusterError("Ray did not start", rule=str(error).splitlines()[0], do="see the log file; free memory and /tmp") from error
-    try:
         yield
+    except BaseException:
+        logging.getLogger("mixray.session").error("the logs of Ray's processes lie in %s", folder or "the cluster's log folder")
+        folder = ""  # keep them
+        raise
     finally:
         ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_ray(options: dict[str, object], attempts: int) -> None:
+    """Start or join Ray; a local start is tried again, since Ray gives a busy machine half a minute and no more."""
+    import ray  # reads its environment when imported
+
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(**options)  # type: ignore[arg-type]
+            return
+        except Exception as error:  # a bare Exception is what Ray raises when the node is late
+            ray.shutdown()
+            if attempt == attempts:
+                raise ClusterError(
+                    "Ray did not start", seen=str(error).splitlines()[0], do="see the log file; free processors, memory and /tmp"
+                ) from error
 
 
 def _gpu_environment() -> dict[str, str]:
