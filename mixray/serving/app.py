@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
-from mixray.serving.gate import Gate
+from mixray.serving.gate import Gate, answer_malformed
 
 if TYPE_CHECKING:
     from ray.serve.deployment import Application
@@ -32,6 +32,7 @@ ROUTER_SECONDS = 24 * 3600
 def build(models: Mapping[str, str], serve: recipe.Serve, digest: bytes) -> Application:
     """Return the application that serves `models` (arm name to folder or hub id)."""
     from fastapi import FastAPI
+    from fastapi.exceptions import RequestValidationError
     from ray import serve as ray_serve
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
     from ray.llm._internal.serve.core.ingress.ingress import DEFAULT_ENDPOINTS
@@ -42,6 +43,7 @@ def build(models: Mapping[str, str], serve: recipe.Serve, digest: bytes) -> Appl
     configs = {arm: student_config(arm, source, serve, len(models)) for arm, source in models.items()}
     app = FastAPI(openapi_url=None)
     add_exception_handling_middleware(app)
+    app.add_exception_handler(RequestValidationError, answer_malformed)
     app.add_middleware(SetRequestIdMiddleware)
     app.add_middleware(Gate, digest=digest)  # the last one added is the first one asked
     routes = {name: DEFAULT_ENDPOINTS[name] for name in ("models", "chat", "completions")}

@@ -8,10 +8,12 @@ engines live inside them; on a cluster that outlives the driver a watcher takes 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -113,12 +115,16 @@ def _serve_instance(host: str, port: int) -> Iterator[None]:
             rule="one run at a time has it",
             do="end the other run, or `serve shutdown`, or use another cluster",
         )
+    # The driver's slow imports and the start of Serve's own processes take turns on nothing: they run side by side.
+    imports = threading.Thread(target=importlib.import_module, args=("mixray.serving.engine",), daemon=True, name="imports")
+    imports.start()
     try:
         serve.start(
             proxy_location="HeadOnly",
             http_options={"host": host, "port": port},
             logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
         )
+        imports.join()
         yield
     finally:
         serve.shutdown()
@@ -136,7 +142,7 @@ def _start(sources: Mapping[str, str], settings: recipe.Serve, key: str, progres
         if state is not None:
             up = [name for name, deployment in state.deployments.items() if deployment.status == "HEALTHY" and ":" in name]
             if progress is not None:
-                progress.update(len(up), len(sources), port=str(settings.port) if settings.port else "free")
+                progress.update(len(up), len(sources))
             if state.status == "RUNNING":
                 return
             if state.status in ("DEPLOY_FAILED", "UNHEALTHY"):

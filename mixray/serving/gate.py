@@ -11,6 +11,9 @@ import hmac
 import json
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEALTH = "/health"
@@ -57,6 +60,13 @@ class Gate:
         return matches and scheme.lower() == b"bearer"
 
 
+async def answer_malformed(request: Request, error: Exception) -> JSONResponse:
+    """Answer 400 to a body that is no request, in the words of OpenAI's API (Ray's own handler fails on bodies that are no JSON)."""
+    first = error.errors()[0] if isinstance(error, RequestValidationError) and error.errors() else {}
+    place = ".".join(str(part) for part in first.get("loc", ()))
+    return JSONResponse(_error("invalid_request", f"{first.get('msg', 'not a request')} at {place}"), 400)
+
+
 async def _read(receive: Receive, limit: int) -> bytes | None:
     """Return the whole body, or None as soon as it is over `limit`."""
     parts: list[bytes] = []
@@ -87,7 +97,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(send: Send, status: int, code: str, message: str) -> None:
-    await _answer(send, status, {"error": {"message": message, "type": "invalid_request_error", "code": code}})
+    await _answer(send, status, _error(code, message))
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "code": code}}
 
 
 async def _answer(send: Send, status: int, content: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ In: the running endpoint and the students' folders. Out: nothing, or an error th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import httpx
@@ -23,6 +24,7 @@ def prove(url: str, key: str, sources: Mapping[str, str]) -> None:
     Raises:
         ServingError: a student does not answer, or its prompt differs.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=SECONDS) as client:
         for arm, source in sources.items():
             _prove_one(client, url, arm, source)

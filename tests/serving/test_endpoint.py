@@ -1,0 +1,64 @@
+"""What stops an endpoint before anything heavy starts, and the parity proof against a server that misbehaves on cue."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from loopback import serving
+
+from mixray import chat
+from mixray.errors import MixrayError, ServingError
+from mixray.recipe import Serve
+from mixray.serving import Endpoint, serve_students
+from mixray.serving.parity import prove
+
+
+def test_an_occupied_port_is_told_before_ray_is_needed(two_models: dict[str, Path]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ServingError, match=f"127.0.0.1:{port}.*in use.*port") as caught, serve_students(two_models, Serve(port=port)):
+            pytest.fail("an endpoint came up on a port that was taken")
+    assert "ray" not in str(caught.value).lower()
+
+
+def test_a_missing_and_an_unsafe_model_are_told_before_ray_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "modeling.py").write_text("print('hello')")
+    for model, message in ((tmp_path / "nowhere", "A model is missing"), (tmp_path, "holds code or pickles")):
+        with pytest.raises(MixrayError, match=message), serve_students({"arm": model}, Serve(port=0)):
+            pytest.fail("an endpoint came up without a model")
+
+
+def test_the_key_is_not_in_the_endpoints_repr() -> None:
+    assert "s3cret" not in repr(Endpoint("http://127.0.0.1:1/v1", "s3cret", ("a",)))
+
+
+def echo(prompt_token_ids: list[int] | None) -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/chat/completions")
+    async def answer() -> dict[str, Any]:
+        return {"choices": [], "prompt_token_ids": prompt_token_ids}
+
+    return app
+
+
+def test_parity_holds_for_the_students_own_prompt_and_for_no_other(two_models: dict[str, Path]) -> None:
+    from mixray.serving.parity import PROBE
+
+    source = str(two_models["tiny.short"])
+    trained = chat.prompt_ids(chat.load_tokenizer(source), chat.ask(PROBE))
+    with serving(echo(trained)) as url:
+        prove(url, "key", {"arm": source})
+    with serving(echo(trained[1:])) as url, pytest.raises(ServingError, match="not asked what it was trained on") as caught:
+        prove(url, "key", {"arm": source})
+    assert "Anna has 12 pears" in str(caught.value.seen)
+    assert "Anna has 12 pears" in str(caught.value.rule)
+    with serving(echo(None)) as url, pytest.raises(ServingError, match="does not answer as it should"):
+        prove(url, "key", {"arm": source})

@@ -1,0 +1,74 @@
+"""Two students brought up for real, asked, scored and taken down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import psutil
+import pyarrow as pa
+import pytest
+
+from mixray import evaluation, recipe, rows
+from mixray.serving import serve_students
+from mixray.store import Store
+from mixray.verify import verify
+
+NUM_PROBLEMS = 20
+SERVE = recipe.Serve(port=0, max_model_len=256, kv_cache_bytes=16 * 2**20)
+EVALUATE = recipe.Evaluate(benchmarks={"sums": recipe.ProblemSet(num_problems=NUM_PROBLEMS)}, max_tokens=24, concurrency=16)
+
+
+def replicas() -> list[psutil.Process]:
+    """Return every process of ours that holds a student or a part of Serve."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            title = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if any(word in title for word in ("Serve", "SERVE", "EngineCore", "VLLM")):
+            found.append(process)
+    return found
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("ray_cluster")
+def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, Path], tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    problems = store.artefact("problems", "sums", {"test": 1})
+    table = [
+        {"problem_id": f"p{i}", "question": f"{i}+{i}?", "answer": str(2 * i), "subject": "sums", "level": 1} for i in range(NUM_PROBLEMS)
+    ]
+    with problems.staging() as staging:
+        staging.write_table("problems.parquet", pa.Table.from_pylist(table, schema=rows.PROBLEM))
+    with serve_students(two_models, SERVE, key="s3cret") as endpoint:
+        with httpx.Client(base_url=endpoint.url, timeout=60) as stranger:
+            assert stranger.get("/models").status_code == 401
+            assert stranger.post("/chat/completions", json={}).status_code == 401
+        with httpx.Client(base_url=endpoint.url, timeout=60, headers={"authorization": f"Bearer {endpoint.key}"}) as client:
+            assert {card["id"] for card in client.get("/models").json()["data"]} == set(two_models)
+            body = {"messages": [{"role": "user", "content": "How much?"}], "max_tokens": 3, "seed": 1}
+            answers = [client.post("/chat/completions", json={**body, "model": arm, "temperature": 0}).json() for arm in two_models]
+            assert [answer["usage"]["completion_tokens"] for answer in answers] == [3, 3]
+            assert client.post("/chat/completions", json={**body, "model": "nobody"}).status_code == 404
+            assert client.post("/chat/completions", content=b"{").status_code == 400
+            with client.stream("POST", "/chat/completions", json={**body, "model": endpoint.models[0], "stream": True}) as stream:
+                events = [line for line in stream.iter_lines() if line]
+            assert events[-1] == "data: [DONE]"
+            assert json.loads(events[0].removeprefix("data: "))["model"] == endpoint.models[0]
+        scores = evaluation.handle(store, "tiny.short", str(two_models["tiny.short"]), {"sums": problems}, EVALUATE, "{question}", 0)
+        assert not scores.is_done()
+        evaluation.run(scores, {"sums": problems}, endpoint, EVALUATE, "{question}", 0, verify, {"sums": False})
+        serving_processes = replicas()
+        assert len(serving_processes) >= 3
+    psutil.wait_procs(serving_processes, timeout=10)
+    assert [process for process in serving_processes if process.is_running()] == []
+    assert replicas() == []
+
+    outcome = scores.outcome["benchmarks"]["sums"]
+    assert outcome["num_samples"] == NUM_PROBLEMS
+    assert outcome["truncated"] + outcome["right"] + outcome["wrong"] + outcome["unknown"] == NUM_PROBLEMS
+    assert outcome["errors"] == 0
+    assert scores.read_table().column("problem_id").to_pylist() == [row["problem_id"] for row in table]
