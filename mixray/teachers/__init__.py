@@ -1,0 +1,1 @@
+"""Teachers: language models whose answers make pools."""

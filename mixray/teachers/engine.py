@@ -1,0 +1,210 @@
+"""vLLM, fed one request at a time: each gets its place in the running batch as soon as there is one.
+
+In: prompts as token ids, a seed each. Out: futures of answers with their finish reason. An engine that fails takes its process with it,
+because a retry on a dead engine would fail for ever, while Ray replaces a dead actor and repeats what it had not finished.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from mixray.models import resolve
+from mixray.recipe import Teacher
+
+# Fastest of what was tried on CPU: bfloat16 is emulated there, and compiling costs more than a small model ever gains. Prompts are not
+# taken in by parts, because vLLM then rewinds a request's random generator, which a CPU generator cannot.
+CPU_ARGUMENTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "enable_chunked_prefill": False}
+GPU_ARGUMENTS: dict[str, Any] = {"max_num_seqs": 256}
+# Not the recipe's to change.
+FIXED_ARGUMENTS: dict[str, Any] = {"trust_remote_code": False, "disable_log_stats": True}
+
+
+class BadRequest(Exception):
+    """The engine refuses this one request; it is well otherwise."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one request; `seconds` runs from asking to the end."""
+
+    request_id: str
+    text: str
+    finish_reason: str
+    num_tokens: int
+    seconds: float = 0.0
+
+
+class Engine(Protocol):
+    """What the feed needs of an engine; every call comes from one thread."""
+
+    def __init__(self, teacher: Teacher) -> None: ...
+
+    def add(self, request_id: str, prompt: list[int], seed: int) -> None:
+        """Take a request in, or raise BadRequest."""
+
+    def step(self) -> list[Answer]:
+        """Do one step of work for every running request; return those that ended."""
+
+    def has_unfinished(self) -> bool:
+        """Whether a step would do anything."""
+
+    def close(self) -> None:
+        """Leave no process behind."""
+
+
+class VllmEngine:
+    """vLLM's synchronous engine: inside this process on CPU (10 s to start against 48 s), in its own processes on GPU."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        on_cpu = teacher.num_gpus == 0
+        arguments = (CPU_ARGUMENTS if on_cpu else GPU_ARGUMENTS) | teacher.engine | FIXED_ARGUMENTS
+        _prepare_environment(on_cpu, teacher.threads, arguments)
+        import torch
+        from vllm import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        torch.set_num_threads(teacher.threads)
+        self.teacher = teacher
+        self.engine = LLMEngine.from_engine_args(EngineArgs(model=resolve(teacher.model), **arguments))
+        self.tokenizer = self.engine.get_tokenizer()
+        self.max_model_len = int(self.engine.model_config.max_model_len)
+
+    def add(self, request_id: str, prompt: list[int], seed: int) -> None:
+        """Take a request in; no stop strings, since they cut reasoning."""
+        if len(prompt) >= self.max_model_len:
+            raise BadRequest(f"the prompt has {len(prompt)} tokens; the model takes {self.max_model_len} with the answer")
+        from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = SamplingParams(
+            temperature=self.teacher.temperature,
+            top_p=self.teacher.top_p,
+            max_tokens=self.teacher.max_tokens,
+            seed=seed if self.teacher.temperature > 0 else None,  # a generator per row, for nothing where none is drawn from
+            detokenize=False,  # decoded once at the end rather than token by token between steps
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        try:
+            self.engine.add_request(request_id, tokens_input(prompt), sampling)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+
+    def step(self) -> list[Answer]:
+        """Run one step of continuous batching."""
+        answers = []
+        for output in self.engine.step():
+            if output.finished:
+                best = output.outputs[0]
+                text = self.tokenizer.decode(best.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                answers.append(Answer(output.request_id, text, str(best.finish_reason), len(best.token_ids)))
+        return answers
+
+    def has_unfinished(self) -> bool:
+        """Whether a request is running or waiting."""
+        return bool(self.engine.has_unfinished_requests())
+
+    def close(self) -> None:
+        """Shut the engine down."""
+        self.engine.engine_core.shutdown()
+
+
+def places(teacher: Teacher) -> int:
+    """Return how many requests one engine runs at once."""
+    arguments = (CPU_ARGUMENTS if teacher.num_gpus == 0 else GPU_ARGUMENTS) | teacher.engine
+    return int(arguments["max_num_seqs"])
+
+
+def _prepare_environment(on_cpu: bool, threads: int, arguments: dict[str, Any]) -> None:
+    """Set what vLLM and OpenMP read once, when they are first imported."""
+    if on_cpu:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # Ray sets it to the actor's CPUs
+    if "kv_cache_memory_bytes" in arguments:
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would win
+
+
+@dataclass
+class _Request:
+    prompt: list[int]
+    seed: int
+    future: Future[Answer] = field(default_factory=Future)
+    asked_at: float = field(default_factory=time.monotonic)
+
+
+class Feed:
+    """An engine and the one thread that makes it and drives it; `ask` may be called from any thread.
+
+    One thread for both, because OpenMP keeps its number of threads for each thread that calls it, and vLLM checks that they agree.
+    """
+
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self._make = make
+        self._asked: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._running: dict[str, _Request] = {}
+        self._count = 0
+        self._closing = False
+        self._started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="mixray-engine")
+        self._thread.start()
+        self._started.result()
+
+    def ask(self, prompt: list[int], seed: int) -> Future[Answer]:
+        """Queue a request; the future ends in its answer, or in BadRequest."""
+        request = _Request(prompt, seed)
+        self._asked.put(request)
+        return request.future
+
+    def close(self) -> None:
+        """End the thread and the engine; requests still running are given up."""
+        self._asked.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            engine = self._make()
+        except Exception as error:  # told to whoever waits for the start
+            self._started.set_exception(error)
+            return
+        self._started.set_result(None)
+        try:
+            self._drive(engine)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    def _drive(self, engine: Engine) -> None:
+        while not self._closing:
+            self._take_in(engine)
+            if engine.has_unfinished():
+                for answer in engine.step():
+                    request = self._running.pop(answer.request_id)
+                    request.future.set_result(replace(answer, seconds=time.monotonic() - request.asked_at))
+        engine.close()
+
+    def _take_in(self, engine: Engine) -> None:
+        """Hand over what has been asked; with nothing to step, wait for it."""
+        while not self._closing:
+            try:
+                request = self._asked.get(block=not engine.has_unfinished())
+            except queue.Empty:
+                return
+            if request is None:
+                self._closing = True
+                return
+            self._count += 1
+            try:
+                engine.add(str(self._count), request.prompt, request.seed)
+                self._running[str(self._count)] = request
+            except BadRequest as error:
+                request.future.set_exception(error)
