@@ -98,8 +98,10 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     """Compare the arms, with intervals; return the report and the answer in words."""
     arms = [
         report.Arm(
-            name=arm.name, student=arm.student, mixture=arm.mix and arm.mix.name, blend=arm.mix and arm.mix.blend_name,
-            alpha=arm.mix.alpha if arm.mix else None, seed=arm.seed, scores=arm.scores, matched=True,
+            name=arm.name, student=arm.student, seed=arm.seed, scores=arm.scores, matched=True,
+            mixture=arm.mix.name if arm.mix else None,
+            blend=arm.mix.blend_name if arm.mix else None,
+            alpha=arm.mix.alpha if arm.mix else None,
             model=arm.trained.label if arm.trained else arm.model,
         )
         for arm in graph.arms

@@ -1,1 +1,5 @@
 """Teachers: language models whose answers make pools."""
+
+from mixray.teachers.generate import handle, run
+
+__all__ = ["handle", "run"]
