@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +25,8 @@ from mixray.chat import ask, encode, load_tokenizer, prompt_ids
 from mixray.errors import MixrayError
 from mixray.models import tiny_models_folder
 from mixray.progress import Display
-from mixray.rows import EXAMPLE, keyed_draw
+from mixray.rows import EXAMPLE, digest, keyed_draw
+from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.tiny.models_table import HEAD_SIZE, MODELS, Lesson, TinyModel
 from mixray.tiny.problems import Problem, take
@@ -41,28 +43,25 @@ WEIGHTS = "model.safetensors"
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def build(names: Iterable[str], store: Store, display: Display, folder: Path | None = None) -> dict[str, float]:
-    """Train the named models, and those they continue from, and write them to `folder` (the package's own where unset).
+def build(names: Iterable[str] | None, folder: Path | None, store: Store, display: Display) -> Iterator[str]:
+    """Train the named models (all where unset) and those they continue from; write them to `folder` (the package's own where unset).
 
-    Returns:
-        For each model the share of DIFFICULTY problems of the validation split it solves, decoding greedily.
+    Yields:
+        A line for each model with the share of the validation problems it solves, decoding greedily.
 
     Raises:
         MixrayError: there is no recipe of that name, or a training fails.
     """
     target = folder or tiny_models_folder()
-    scores: dict[str, float] = {}
-    for name in in_order(names):
-        line = display.stage(f"tiny {name}")
-        student = _train(store, name, display)
-        place = target / name if MODELS[name].shipped else student.local_folder()
-        if MODELS[name].shipped:
-            ship(student.local_folder(), place)
-        right, by_level, tokens = accuracy(place)
-        scores[name] = right
-        levels = ", ".join(f"{level} steps {share:.0%}" for level, share in by_level.items())
-        line.finish(f"{right:.1%} right ({levels}), {tokens:.0f} tokens, trained in {student.outcome['seconds']:.0f} s")
-    return scores
+    order = in_order(MODELS if names is None else names)
+    with ray_session():
+        for name in order:
+            student = _train(store, name, display)
+            ship(student.local_folder(), target / name)
+            line = display.stage(f"measure {name}")
+            told = f"{name}: {_told(accuracy(target / name))}, trained in {student.outcome['seconds']:.0f} s"
+            line.finish(told)
+            yield told
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -83,9 +82,16 @@ def in_order(names: Iterable[str]) -> list[str]:
 def _train(store: Store, name: str, display: Display) -> Artefact:
     recipe = MODELS[name]
     start = _train(store, recipe.start, display) if recipe.start else _random_model(store, name, recipe)
-    book = lesson_book(store, name, recipe, load_tokenizer(start.local_folder()))
+    book = lesson_book(store, recipe, load_tokenizer(start.local_folder()))
+    arm, train = f"tiny-{name}", recipe.train()
+    source = str(start.local_folder())
+    known = training.handle(store, arm, book, source, train, recipe.seed)
+    if known.is_done():
+        return known
     line = display.stage(f"train {name}")
-    return training.run(store, f"tiny-{name}", book, str(start.local_folder()), recipe.train(), recipe.seed, line)
+    student = training.run(store, arm, book, source, train, recipe.seed, line)
+    line.finish(f"{student.outcome['num_steps']} steps, loss {student.outcome['last_loss']:.4f}")
+    return student
 
 
 def _random_model(store: Store, name: str, recipe: TinyModel) -> Artefact:
@@ -120,18 +126,18 @@ def _config(recipe: TinyModel, tokenizer: PreTrainedTokenizerBase) -> Qwen2Confi
     )
 
 
-def lesson_book(store: Store, name: str, recipe: TinyModel, tokenizer: PreTrainedTokenizerBase) -> Artefact:
-    """Write what a model is trained on as a mixture artefact, or find it written."""
-    settings = {"lessons": [asdict(lesson) for lesson in recipe.lessons], "seed": recipe.seed}
-    artefact = store.artefact("lessons", f"tiny-{name}", settings)
+def lesson_book(store: Store, recipe: TinyModel, tokenizer: PreTrainedTokenizerBase) -> Artefact:
+    """Write what a model is trained on as a mixture artefact, or find it written; models with the same lessons share it."""
+    pages = [
+        (lesson.style, question, response)
+        for number, lesson in enumerate(recipe.lessons)
+        for question, response in texts(lesson, keyed_draw("tiny lesson", recipe.seed, number))
+    ]
+    artefact = store.artefact("lessons", "tiny", {"texts": digest(pages)})
     with artefact.lock():
         if artefact.is_done():
             return artefact
-        rows = [
-            _example(tokenizer, f"{name}/{number}/{row}", lesson.style, question, response)
-            for number, lesson in enumerate(recipe.lessons)
-            for row, (question, response) in enumerate(texts(lesson, keyed_draw("tiny lesson", recipe.seed, name, number)))
-        ]
+        rows = [_example(tokenizer, f"lesson-{row}", *page) for row, page in enumerate(pages)]
         with artefact.staging() as staging:
             staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=EXAMPLE))
             staging.outcome = {"num_rows": len(rows), "num_tokens": sum(row["num_tokens"] for row in rows)}
@@ -160,17 +166,31 @@ def texts(lesson: Lesson, seed: int) -> Iterable[tuple[str, str]]:
     return [(problem.question, write(lesson.style, problem)) for problem in problems]
 
 
-def accuracy(folder: Path) -> tuple[float, dict[int, float], float]:
-    """Return the share a model solves of the validation draw, the same by number of steps, and its mean response tokens."""
-    problems = take("validation", NUM_PROBLEMS, DIFFICULTY, VALIDATION_SEED)
+@dataclass(frozen=True)
+class Accuracy:
+    """How a model did on the validation draw: the share it solved, the same by number of steps, its mean response tokens."""
+
+    right: float
+    by_level: dict[int, float]
+    response_tokens: float
+
+
+def accuracy(folder: Path, num_problems: int = NUM_PROBLEMS) -> Accuracy:
+    """Return how a model does on the first problems of the validation draw."""
+    problems = take("validation", num_problems, DIFFICULTY, VALIDATION_SEED)
     responses, reasons, tokens = _answers(folder, problems)
     verdicts = verify(responses, [str(problem.answer) for problem in problems], reasons)
     right = [verdict.verdict == "right" for verdict in verdicts]
-    by_level = {}
-    for level in range(DIFFICULTY[0], DIFFICULTY[1] + 1):
-        of_level = [won for won, problem in zip(right, problems, strict=True) if len(problem.steps) == level]
-        by_level[level] = sum(of_level) / len(of_level)
-    return sum(right) / len(right), by_level, sum(tokens) / len(tokens)
+    by_level = {
+        level: mean(won for won, problem in zip(right, problems, strict=True) if len(problem.steps) == level)
+        for level in sorted({len(problem.steps) for problem in problems})
+    }
+    return Accuracy(mean(right), by_level, mean(tokens))
+
+
+def _told(score: Accuracy) -> str:
+    levels = ", ".join(f"{share:.0%} of {level} steps" for level, share in score.by_level.items())
+    return f"{score.right:.1%} right ({levels}), {score.response_tokens:.0f} tokens"
 
 
 @torch.no_grad()

@@ -35,7 +35,6 @@ class TinyModel:
     start: str | None = None
     width: int = 0
     num_layers: int = 0
-    shipped: bool = True
 
     def train(self) -> Train:
         """Return the settings of its training: two workers, so that two cores are busy."""
@@ -66,10 +65,10 @@ def _base(scale: int) -> tuple[Lesson, ...]:
 
 
 MODELS = {
-    "short": TinyModel((Lesson("short", 40_000, (1, 5)),), learning_rate=3e-3, max_tokens=256, width=128, num_layers=4),
-    "long": TinyModel((Lesson("long", 6_000, (1, 5)),), learning_rate=2e-3, max_tokens=512, start="short"),
-    "large": TinyModel((Lesson("large", 20_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="short"),
-    "student-s": TinyModel(_base(1_500), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
-    "student-m": TinyModel(_base(1_500), learning_rate=2e-3, max_tokens=256, width=160, num_layers=4),
-    "small": TinyModel((Lesson("small", 8_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="student-s"),
+    "student-s": TinyModel(_base(1_400), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
+    "student-m": TinyModel(_base(1_400), learning_rate=2e-3, max_tokens=256, width=128, num_layers=4),
+    "short": TinyModel((Lesson("short", 6_000, (1, 6)),), learning_rate=1.5e-3, max_tokens=256, start="student-m"),
+    "long": TinyModel((Lesson("long", 5_000, (1, 6)),), learning_rate=1.5e-3, max_tokens=512, start="student-m"),
+    "large": TinyModel((Lesson("large", 16_000, (1, 6)),), learning_rate=1.5e-3, max_tokens=256, start="student-m"),
+    "small": TinyModel((Lesson("small", 5_000, (1, 6)),), learning_rate=2e-3, max_tokens=320, start="student-s"),
 }

@@ -48,7 +48,7 @@ def test_lessons_hold_no_test_problem(style: str) -> None:
 def test_a_lesson_book_is_a_mixture_and_the_same_each_time(tmp_path: Path) -> None:
     recipe = TinyModel((Lesson("drill", 5, (3, 4)), Lesson("short", 10, (1, 2))), learning_rate=1e-3, max_tokens=256)
     tokenizer = save_tokenizer(tmp_path / "tokenizer")
-    books = [lesson_book(Store(str(tmp_path / name)), "probe", recipe, tokenizer) for name in ("one", "two")]
+    books = [lesson_book(Store(str(tmp_path / name)), recipe, tokenizer) for name in ("one", "two")]
     tables = [book.read_table() for book in books]
     assert tables[0].schema.equals(EXAMPLE)
     assert tables[0].equals(tables[1])
