@@ -77,6 +77,8 @@ class Teacher(Part):
     num_gpus: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of one replica; 0 runs on CPU")
     threads: PositiveInt = Field(2, description="CPU engine threads of one replica")
     block_rows: PositiveInt = Field(32, description="rows written together: what a crash can lose")
+    max_restarts: Annotated[int, Field(ge=0)] = Field(10, description="replacements of one engine actor before giving up")
+    max_error_share: Share = Field(0.5, description="with more failed requests than this the pool is refused")
     engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
 
 

@@ -16,16 +16,22 @@ from mixray.chat import ask, load_tokenizer, prompt_ids
 from mixray.models import resolve
 from mixray.recipe import Teacher
 from mixray.rows import TRACE
+from mixray.teachers.attempts import Attempts
 from mixray.teachers.engine import Answer, BadRequest, Engine, Feed
 
 
 class TeacherActor:
     """Asks one engine; calls may overlap, and should, so that the engine never waits for the end of a block."""
 
-    def __init__(self, teacher: Teacher, engine: type[Engine]) -> None:
+    def __init__(self, teacher: Teacher, engine: type[Engine], attempts: Attempts) -> None:
+        note = attempts.begin()
         self.teacher = teacher
-        self.tokenizer = load_tokenizer(resolve(teacher.model))
-        self.feed = Feed(functools.partial(engine, teacher))
+        try:
+            self.tokenizer = load_tokenizer(resolve(teacher.model))
+            self.feed = Feed(functools.partial(engine, teacher), functools.partial(attempts.died, note))
+        except Exception as error:
+            attempts.died(note, error)
+            raise
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the traces that answer a block of REQUEST rows, in its order; their verdicts are still empty."""

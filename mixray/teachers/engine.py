@@ -147,8 +147,9 @@ class Feed:
     One thread for both, because OpenMP keeps its number of threads for each thread that calls it, and vLLM checks that they agree.
     """
 
-    def __init__(self, make: Callable[[], Engine]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Engine], on_death: Callable[[BaseException], None]) -> None:
+        """Start the engine that `make` returns, and wait for it; `on_death` hears of its end before this process goes with it."""
+        self._make, self._on_death = make, on_death
         self._asked: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._running: dict[str, _Request] = {}
         self._count = 0
@@ -178,10 +179,13 @@ class Feed:
         self._started.set_result(None)
         try:
             self._drive(engine)
-        except BaseException:
+        except BaseException as error:
             traceback.print_exc()
             sys.stderr.flush()
-            os._exit(1)
+            try:
+                self._on_death(error)
+            finally:
+                os._exit(1)
 
     def _drive(self, engine: Engine) -> None:
         while not self._closing:

@@ -24,6 +24,7 @@ from mixray.recipe import Teacher
 from mixray.rows import TRACE, request_rows
 from mixray.store import Artefact, Store
 from mixray.teachers.actor import TeacherActor
+from mixray.teachers.attempts import Attempts
 from mixray.teachers.engine import Engine, VllmEngine, places
 from mixray.teachers.parts import Parts, watched
 
@@ -33,9 +34,10 @@ ROWS_PER_FILE = 100_000
 _NOT_HASHED = {"replicas", "threads", "block_rows", "num_gpus", "max_restarts", "max_error_share"}
 # A start can fail for what passes, a busy device or a lost node; more than twice in a row is no accident.
 _START_DEATHS = 2
+_TASKS_AT_ONCE = 2
 
 
-def artefact(store: Store, name: str, teacher: Teacher, problems: Artefact, seed: int, unboxed: bool) -> Artefact:
+def handle(store: Store, name: str, teacher: Teacher, problems: Artefact, seed: int, unboxed: bool) -> Artefact:
     """Return the handle of a teacher's pool, made or not."""
     settings = teacher.model_dump(mode="json", exclude=_NOT_HASHED | {"model"})
     settings |= {"teacher": name, "model": fingerprint(teacher.model), "seed": seed, "unboxed": unboxed}
@@ -69,7 +71,7 @@ def run(
     Raises:
         TeacherError: the teacher does not load or run, too many requests failed, or rows are missing at the end.
     """
-    pool = artefact(store, name, teacher, problems, seed, unboxed)
+    pool = handle(store, name, teacher, problems, seed, unboxed)
     if pool.is_done():
         return pool
     with pool.lock():
@@ -88,8 +90,10 @@ def _make(
     started = time.monotonic()
     if set(requests["trace_id"].to_pylist()) - set(there["trace_id"].to_pylist()):
         _write_requests(pool, requests)
-        with watched(parts, requests.num_rows, progress):
-            _stream(pool, teacher, judge, unboxed, engine)
+        attempts = Attempts(pool.store, f"{pool.work_path}/starts", teacher.max_restarts + teacher.replicas[-1])
+        attempts.clear()
+        with watched(parts, requests.num_rows, progress, attempts), _told_as_teacher_errors(teacher, attempts):
+            _stream(pool, teacher, judge, unboxed, engine, attempts)
         parts.refresh()
     rows = _in_order(requests, parts.rows(), pool)
     outcome = _outcome(rows, there.num_rows, time.monotonic() - started)
@@ -105,7 +109,7 @@ def _write_requests(pool: Artefact, requests: pa.Table) -> None:
     pq.write_table(requests, f"{pool.work_path}/requests.parquet", filesystem=pool.store.arrow_fs)
 
 
-def _stream(pool: Artefact, teacher: Teacher, judge: type, unboxed: bool, engine: type[Engine]) -> None:
+def _stream(pool: Artefact, teacher: Teacher, judge: type, unboxed: bool, engine: type[Engine], attempts: Attempts) -> None:
     """Read, ask, judge, write: one block after another through the actors, many at a time."""
     import ray
     from ray.data import ActorPoolStrategy
@@ -113,7 +117,7 @@ def _stream(pool: Artefact, teacher: Teacher, judge: type, unboxed: bool, engine
     # Blocks end with their slowest row: with twice as many rows at hand as there are places, those that are done leave none empty.
     calls = math.ceil(2 * places(teacher) / teacher.block_rows) + 1
     filesystem = pool.store.arrow_fs
-    with _data_context(pool), _told_as_teacher_errors(teacher):
+    with _data_context(pool, teacher):
         (
             ray.data.read_parquet(f"{pool.work_path}/requests.parquet", filesystem=filesystem)
             .repartition(target_num_rows_per_block=teacher.block_rows)
@@ -121,7 +125,7 @@ def _stream(pool: Artefact, teacher: Teacher, judge: type, unboxed: bool, engine
                 TeacherActor,
                 batch_size=None,
                 batch_format="pyarrow",
-                fn_constructor_args=(teacher, engine),
+                fn_constructor_args=(teacher, engine, attempts),
                 compute=ActorPoolStrategy(
                     min_size=teacher.replicas[0],
                     max_size=teacher.replicas[-1],
@@ -131,7 +135,6 @@ def _stream(pool: Artefact, teacher: Teacher, judge: type, unboxed: bool, engine
                 ),
                 num_cpus=1,
                 num_gpus=teacher.num_gpus,
-                max_restarts=teacher.max_restarts,
             )
             .map_batches(
                 judge,
@@ -146,9 +149,9 @@ def _stream(pool: Artefact, teacher: Teacher, judge: type, unboxed: bool, engine
 
 
 @contextlib.contextmanager
-def _data_context(pool: Artefact) -> Iterator[None]:
+def _data_context(pool: Artefact, teacher: Teacher) -> Iterator[None]:
     """Set Ray Data up for long answers and row checkpoints, for this execution alone."""
-    from ray.data import DataContext
+    from ray.data import DataContext, ExecutionResources
     from ray.data.checkpoint import CheckpointConfig
 
     context = DataContext.get_current().copy()
@@ -159,6 +162,8 @@ def _data_context(pool: Artefact) -> Iterator[None]:
     context.checkpoint_config = checkpoints
     context.execution_no_progress_timeout_s = -1
     context.max_consecutive_actor_init_deaths = _START_DEATHS
+    # Each further process spends seconds on imports that the engine waits for; reading and writing take next to nothing.
+    context.execution_options.resource_limits = ExecutionResources(cpu=teacher.replicas[-1] + _TASKS_AT_ONCE)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     with DataContext.current(context):
@@ -166,7 +171,7 @@ def _data_context(pool: Artefact) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told_as_teacher_errors(teacher: Teacher) -> Iterator[None]:
+def _told_as_teacher_errors(teacher: Teacher, attempts: Attempts) -> Iterator[None]:
     """Turn what Ray raises into what the user can act on; mixray's own errors, raised in actors, come through as they are."""
     from ray.exceptions import RayError
 
@@ -176,9 +181,12 @@ def _told_as_teacher_errors(teacher: Teacher) -> Iterator[None]:
         own = _own_error(error)
         if own is not None:
             raise own from error
-        last = [line for line in str(error).splitlines() if line.strip()][-1]
+        last_line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
         raise TeacherError(
-            "A teacher's engine failed", seen=last.strip(), rule=f"model {teacher.model}", do="see the log; check the model and the memory"
+            "A teacher's engine failed",
+            seen=attempts.last_words() or last_line,
+            rule=f"model {teacher.model}",
+            do="check the model, its engine settings and the memory, then run again: finished rows are kept",
         ) from error
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from mixray.progress import StageProgress
 from mixray.rows import TRACE
 from mixray.store import Store
+from mixray.teachers.attempts import Attempts
 
 POLL_SECONDS = 1.0
 
@@ -50,15 +51,19 @@ class Parts:
 
 
 @contextlib.contextmanager
-def watched(parts: Parts, total: int, progress: StageProgress) -> Iterator[None]:
-    """Show the pool growing while the block runs."""
+def watched(parts: Parts, total: int, progress: StageProgress, attempts: Attempts) -> Iterator[None]:
+    """Show the pool growing while the block runs; as long as it grows, the engines' failed starts are forgiven."""
     ended = threading.Event()
 
     def watch() -> None:
         first: tuple[float, int] | None = None
+        before = parts.rows().num_rows
         while not ended.wait(POLL_SECONDS):
             parts.refresh()
             rows = parts.rows()
+            if rows.num_rows > before:
+                before = rows.num_rows
+                attempts.clear()
             tokens, now = sum(rows["num_response_tokens"].to_pylist()), time.monotonic()
             first = first or ((now, tokens) if rows.num_rows else None)
             progress.update(rows.num_rows, total, **_facts(rows, tokens, now, first))
