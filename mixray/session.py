@@ -20,6 +20,9 @@ WORKER_ENVIRONMENT = {
     "DS_ACCELERATOR": "cpu",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # Serve replaces a proxy that is not ready in 5 s; on two busy cores its imports alone take longer, and it never is.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "VLLM_CPU_KVCACHE_SPACE": "1",

@@ -27,11 +27,13 @@ from mixray.progress import Display, StageProgress
 from mixray.serving.app import APP_NAME, build
 from mixray.serving.gate import key_digest
 from mixray.serving.parity import prove
+from mixray.serving.watch import cluster_outlives_driver, watched
 
 KEY_VARIABLE = "MIXRAY_API_KEY"
 # Long enough for a large model to be downloaded and loaded; a start that fails says so at once.
 START_SECONDS = 1800.0
 POLL_SECONDS = 0.5
+START_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def serve_students(
     key = key or os.environ.get(KEY_VARIABLE) or secrets.token_urlsafe(24)
     address = f"[{serve.host}]" if ":" in serve.host else serve.host
     endpoint = Endpoint(f"http://{_reachable(address)}:{port}/v1", key, tuple(sources))
-    with _serve_instance(serve.host, port):
+    with watched() if cluster_outlives_driver() else contextlib.nullcontext(), _serve_instance(serve.host, port):
         _start(sources, serve, key, progress)
         prove(endpoint.url, endpoint.key, sources)
         yield endpoint
@@ -104,7 +106,6 @@ def _reachable(host: str) -> str:
 @contextlib.contextmanager
 def _serve_instance(host: str, port: int) -> Iterator[None]:
     from ray import serve
-    from ray.serve.schema import LoggingConfig
 
     # Serve tells every step on standard error; its files keep it all.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -119,15 +120,34 @@ def _serve_instance(host: str, port: int) -> Iterator[None]:
     imports = threading.Thread(target=importlib.import_module, args=("mixray.serving.engine",), daemon=True, name="imports")
     imports.start()
     try:
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={"host": host, "port": port},
-            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-        )
+        _start_serve(host, port)
         imports.join()
         yield
     finally:
         serve.shutdown()
+
+
+def _start_serve(host: str, port: int) -> None:
+    """Start Serve's controller and proxy; tried again, since Serve gives a busy machine one minute and no more."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.schema import LoggingConfig
+
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options={"host": host, "port": port},
+                logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+            )
+            return
+        except (RayError, TimeoutError) as error:
+            if attempt == START_ATTEMPTS:
+                reason = str(error).strip().splitlines()[-1]
+                raise ServingError(
+                    "Ray Serve did not start", seen=f"{host}:{port}: {reason}", do="free processors, memory and the port"
+                ) from error
+            serve.shutdown()
 
 
 def _start(sources: Mapping[str, str], settings: recipe.Serve, key: str, progress: StageProgress | None) -> None:
