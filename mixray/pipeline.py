@@ -60,11 +60,10 @@ def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> N
     for mix in graph.mixes:
         line = display.stage(f"mixture {mix.name}")
         hard, easy = graph.pools[mix.blend.hard], graph.pools[mix.blend.easy]
-        mixture = mixing.run(
+        mixing.run(
             store, mix.name, mix.alpha, mix.blend, hard, easy, recipe.seed, mix.tokenizer_source,
             recipe.train.max_tokens, recipe.student_prompt, line,
         )  # fmt: skip
-        line.finish(f"{mixture.outcome['num_rows']} rows")
 
 
 def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:

@@ -35,6 +35,7 @@ START_ATTEMPTS = 3
 DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -67,6 +68,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     else:
         # With this off, Ray gives the node the address 127.0.0.1 (it does so by itself on other systems than Linux).
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # Nobody takes a private node away; each watcher is one more process to start.
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
         # Sockets have path limits (107 bytes), so the folder must be short.
         folder = tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR"))
         options |= {

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,17 +119,13 @@ def _fit(store: Store, student: Artefact, plan: Artefact, source: str, train: Tr
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    with _watched(store, job.progress_path, progress):
-        try:
-            result = trainer.fit()
-        except Exception as error:  # Ray wraps what a worker raised: the user needs the cause, not the wrapping
-            raise _cause(error, student) from error
+    result = _watch(trainer, store, job.progress_path, student, progress)
     if result.checkpoint is None:
         raise TrainingError("A training ended without a student", seen=student.label, do=f"remove {student.work_path} and run again")
     return result.checkpoint
 
 
-def _cause(error: Exception, student: Artefact) -> Exception:
+def _cause(error: BaseException, student: Artefact) -> Exception:
     """Return the mixray error a worker raised, or one that tells what Ray said."""
     seen: BaseException | None = error
     candidates: list[BaseException] = []
@@ -148,26 +144,33 @@ def _cause(error: Exception, student: Artefact) -> Exception:
     )
 
 
-@contextlib.contextmanager
-def _watched(store: Store, path: str, progress: StageProgress) -> Iterator[None]:
-    """Show the step that rank 0 writes down every second."""
-    ended = threading.Event()
+def _watch(trainer: Any, store: Store, path: str, student: Artefact, progress: StageProgress) -> Any:
+    """Run a trainer beside the main thread and show, meanwhile, the step that rank 0 writes down every second.
 
-    def watch() -> None:
-        while not ended.wait(0.5):
+    On the main thread Ray Train would take over Ctrl-C, wait for its workers and then leave without a word; here the interrupt
+    is raised as usual and the end of the Ray session ends the workers.
+    """
+    ended: queue.Queue[Any] = queue.Queue()
+
+    def fit() -> None:
+        try:
+            ended.put(trainer.fit())
+        except BaseException as error:  # handed to the main thread, which raises it
+            ended.put(error)
+
+    threading.Thread(target=fit, daemon=True, name="mixray-training").start()
+    while True:
+        try:
+            result = ended.get(timeout=0.5)
+        except queue.Empty:
             with contextlib.suppress(FileNotFoundError, ValueError):  # not written yet, or being written
                 state = json.loads(store.fs.cat_file(path))
-                progress.update(
-                    state["step"], state["num_steps"], loss=state["loss"], loss_tokens_per_second=state["loss_tokens_per_second"]
-                )
-
-    watcher = threading.Thread(target=watch, daemon=True, name="mixray-training-progress")
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+                rate = state["loss_tokens_per_second"]
+                progress.update(state["step"], state["num_steps"], loss=state["loss"], loss_tokens_per_second=rate)
+            continue
+        if isinstance(result, BaseException):
+            raise _cause(result, student) from result
+        return result
 
 
 def _lay_out(
