@@ -60,10 +60,12 @@ def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> N
     for mix in graph.mixes:
         line = display.stage(f"mixture {mix.name}")
         hard, easy = graph.pools[mix.blend.hard], graph.pools[mix.blend.easy]
-        mixing.run(
+        out = mixing.run(
             store, mix.name, mix.alpha, mix.blend, hard, easy, recipe.seed, mix.tokenizer_source,
             recipe.train.max_tokens, recipe.student_prompt, line,
-        )  # fmt: skip
+        ).outcome  # fmt: skip
+        dropped = sum(out["dropped"].values())
+        line.finish(f"{out['num_rows']} rows, {out['token_share']:.0%} of tokens from {mix.blend.hard}, {dropped} too long")
 
 
 def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -110,6 +112,7 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     line = display.stage("report")
     made = report.run(store, recipe.name, arms, mixtures, graph.pools, recipe.report, recipe.seed, made_by, line)
     made.verify()
+    line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))
 
 

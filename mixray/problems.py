@@ -25,6 +25,7 @@ from mixray.tiny.problems import problems as tiny_problems
 
 LONGEST_CHARACTERS = 100_000
 
+
 def handle(store: Store, name: str, source: ProblemSet) -> Artefact:
     """Return the artefact of a problem set, done or not."""
     settings = source.model_dump(mode="json", exclude={"unboxed"})

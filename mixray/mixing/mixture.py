@@ -90,7 +90,6 @@ def run(
         with artefact.staging() as staging:
             staging.write_table("examples.parquet", pa.Table.from_pylist(examples, schema=rows.EXAMPLE))
             staging.outcome = outcome
-    progress.finish(f"{outcome['num_rows']} rows, {outcome['token_share']:.0%} of tokens from {blend.hard}, {_dropped(outcome)} dropped")
     return artefact
 
 

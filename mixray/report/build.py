@@ -69,7 +69,6 @@ def run(
             (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
             (staging.folder / "index.html").write_text(page.render(report), encoding="utf-8")
             staging.outcome = {"num_arms": len(arms), "num_gaps": len(report["gaps"])}
-    progress.finish(f"{len(arms)} arms, {len(report['gaps'])} gaps")
     return artefact
 
 
