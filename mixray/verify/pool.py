@@ -14,10 +14,10 @@ import json
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -25,8 +25,8 @@ from typing import Any
 from mixray.errors import VerifyError
 from mixray.verify.equal import Opinion
 
-SOFT_SECONDS = 2.0  # anchors of the field end algebra within 1 to 5 s; longer changes next to no verdict
-HARD_SECONDS = 4.0
+CPU_SECONDS = 2  # of algebra on one answer; others allow 1 to 5, and more changes next to no verdict
+WALL_SECONDS = 30.0  # for a child that is stopped or starved rather than busy
 START_SECONDS = 120.0  # a child imports sympy, on a busy machine beside engines that start
 MEMORY_BYTES = 2 * 2**30
 NUM_CHILDREN = 2
@@ -44,9 +44,9 @@ class Child:
     The thread that makes it must live on, since the kernel ends the process with the thread that started it.
     """
 
-    def __init__(self, soft_seconds: float, memory_bytes: int) -> None:
+    def __init__(self, cpu_seconds: int = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
         # -P and an environment of one variable: what the model wrote must not find keys, nor import from the working folder.
-        command = [sys.executable, "-P", "-m", "mixray.verify.symbolic", str(soft_seconds), str(memory_bytes), str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "mixray.verify.symbolic", str(cpu_seconds), str(memory_bytes), str(os.getpid())]
         environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         try:
@@ -98,15 +98,8 @@ class Child:
 class Pool:
     """A few children, each waited for by a thread of its own."""
 
-    def __init__(
-        self,
-        num_children: int = NUM_CHILDREN,
-        soft_seconds: float = SOFT_SECONDS,
-        hard_seconds: float = HARD_SECONDS,
-        memory_bytes: int = MEMORY_BYTES,
-    ) -> None:
-        self.soft_seconds, self.hard_seconds, self.memory_bytes = soft_seconds, hard_seconds, memory_bytes
-        self.num_kills = 0
+    def __init__(self, num_children: int = NUM_CHILDREN, cpu_seconds: int = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
+        self.cpu_seconds, self.wall_seconds = cpu_seconds, wall_seconds
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._serve, daemon=True, name=f"mixray-verify-{i}") for i in range(num_children)]
         for thread in self._threads:
@@ -137,7 +130,7 @@ class Pool:
         while (task := self._tasks.get()) is not None:
             gold, answer, future = task
             try:
-                child = child or Child(self.soft_seconds, self.memory_bytes)
+                child = child or Child(self.cpu_seconds)
                 opinion, child = self._ask_twice(child, gold, answer)
                 future.set_result(opinion)
             except Exception as error:  # told to whoever waits; this thread must outlive it
@@ -150,17 +143,16 @@ class Pool:
         """Ask; where the child dies, ask a fresh one, because the death may not have been the answer's doing."""
         for last in (False, True):
             try:
-                started = time.monotonic()
-                return child.ask(gold, answer, self.hard_seconds), child
+                return child.ask(gold, answer, self.wall_seconds), child
             except TimeoutError:
                 child.kill()
-                self.num_kills += 1
                 return Opinion("unknown", "timeout"), None
             except ChildDied:
                 child.kill()
-                if last or time.monotonic() - started >= self.soft_seconds:  # it ran into its own CPU timer
-                    break
-                child = Child(self.soft_seconds, self.memory_bytes)
+                if child.process.returncode == -signal.SIGXCPU:
+                    return Opinion("unknown", "timeout"), None
+                if not last:
+                    child = Child(self.cpu_seconds)
         return Opinion("unknown", "crashed"), None
 
 

@@ -4,7 +4,8 @@ In: a JSON line `{"gold", "answer"}` on standard input. Out: a JSON line `[verdi
 keeping: its owner (`mixray.verify.pool`) kills it when an answer takes too long and starts another.
 
 What a model wrote is parsed here, so the process is fenced in: no environment, bounded memory, no files to write, no sockets and no
-children, a soft alarm for algebra that can be interrupted and a CPU timer, kept by the kernel, for what cannot. It dies with its owner.
+children, an alarm for algebra that can be interrupted and a limit, kept by the kernel, for what cannot. Both count CPU time, so that a
+verdict does not depend on what else the machine is doing. It dies with its owner.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import contextlib
 import ctypes
 import functools
 import json
+import math
 import os
 import resource
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any, TextIO
 
@@ -27,22 +30,21 @@ _FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn"
 
 
 class OutOfTime(BaseException):
-    """The soft alarm. Not an Exception, because Math-Verify and sympy swallow those."""
+    """The alarm. Not an Exception, because Math-Verify and sympy swallow those."""
 
 
 def main() -> None:
     """Answer questions until standard input ends."""
-    soft_seconds, memory_bytes, owner = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    cpu_seconds, memory_bytes, owner = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     answers = _claim_output()
     _die_with(owner)
-    import math_verify  # noqa: F401 - before the fence goes up, and before the first question
-
+    compare("x+1", "1+x")  # loads what sympy loads late, before the fence goes up and the clock runs
     _fence(memory_bytes)
-    signal.signal(signal.SIGALRM, _on_alarm)
+    signal.signal(signal.SIGPROF, _on_alarm)
     _tell(answers, "ready")
     for line in sys.stdin:
         question = json.loads(line)
-        _tell(answers, _within(soft_seconds, question["gold"], question["answer"]))
+        _tell(answers, _within(cpu_seconds, question["gold"], question["answer"]))
 
 
 def compare(gold: str, answer: str) -> Opinion:
@@ -81,9 +83,10 @@ def _same_magnitude(one: Any, other: Any) -> bool:
     return True
 
 
-def _within(soft_seconds: float, gold: str, answer: str) -> Opinion:
-    signal.setitimer(signal.ITIMER_REAL, soft_seconds)
-    signal.setitimer(signal.ITIMER_PROF, 2 * soft_seconds)  # its default action kills; no bytecode need run for that
+def _within(cpu_seconds: int, gold: str, answer: str) -> Opinion:
+    # Nobody handles SIGXCPU: the kernel ends this process, even inside one long multiplication.
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + 2 * cpu_seconds, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
         return compare(gold, answer)
     except OutOfTime:
@@ -93,7 +96,6 @@ def _within(soft_seconds: float, gold: str, answer: str) -> Opinion:
     except RecursionError:
         return Opinion("unknown", "too_deep")
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 

@@ -1,0 +1,103 @@
+"""Children that hang, crash or are orphaned cost only their own answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mixray.verify.pool import Child, ChildDied, Pool
+
+HANGING = (r"7^{7^9}", r"7^{7^8}")  # one multiplication in C: no alarm of Python gets through
+PLAIN = (r"\frac{\sqrt2}{2}", r"\frac{1}{\sqrt2}")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    pool = Pool(num_children=2)
+    yield pool
+    pool.close()
+
+
+def test_a_hanging_answer_is_unknown_and_others_are_unaffected(pool: Pool) -> None:
+    opinions = pool.compare([HANGING, PLAIN, HANGING, (r"\prod_{k=1}^{10^7} k", "4"), ("x+1", "1+x")])
+    assert [opinion.verdict for opinion in opinions] == ["unknown", "right", "unknown", "unknown", "right"]
+    assert [opinion.reason for opinion in opinions if opinion.verdict == "unknown"] == ["timeout"] * 3
+
+
+def test_it_works_off_the_main_thread(pool: Pool) -> None:
+    seen: list[str] = []
+    thread = threading.Thread(target=lambda: seen.append(pool.compare([PLAIN])[0].verdict))
+    thread.start()
+    thread.join()
+    assert seen == ["right"]
+
+
+def test_a_child_killed_by_others_is_replaced_and_the_answer_still_judged(pool: Pool) -> None:
+    pool.compare([PLAIN])
+    children = [child for child in psutil.Process().children() if "mixray.verify.symbolic" in child.cmdline()]
+    assert children
+    for child in children:
+        child.send_signal(signal.SIGKILL)
+    assert pool.compare([PLAIN])[0].verdict == "right"
+
+
+def test_a_stopped_child_is_killed_at_the_limit() -> None:
+    child = Child()
+    child.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        child.ask(*PLAIN, seconds=0.5)
+    child.kill()
+    assert child.process.returncode == -signal.SIGKILL
+
+
+def test_a_child_that_is_gone_is_told_from_one_that_is_slow() -> None:
+    child = Child()
+    child.process.send_signal(signal.SIGKILL)
+    with pytest.raises(ChildDied):
+        child.ask(*PLAIN, seconds=30)
+    child.kill()
+
+
+def test_a_child_does_not_see_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXRAY_API_KEY", "secret")
+    child = Child()
+    with open(f"/proc/{child.process.pid}/environ", "rb") as file:
+        assert b"secret" not in file.read()
+    child.kill()
+
+
+@pytest.mark.parametrize("wrap", ["{}", r"\text{{{}}}", "$({})$", "1+({})"])
+def test_what_a_model_wrote_is_not_run(pool: Pool, tmp_path: Path, wrap: str) -> None:
+    canary = tmp_path / "canary"
+    payload = wrap.format(f"__import__('pathlib').Path('{canary}').touch()")
+    pool.compare([("3", payload), (payload, "3")])
+    assert not canary.exists()
+
+
+def test_children_die_with_their_owner() -> None:
+    code = """
+import sys, time
+from mixray.verify.pool import Pool
+pool = Pool(num_children=1)
+pool.compare([("x+1", "1+x")])
+print("up", flush=True)
+time.sleep(600)
+"""
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=os.environ)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == b"up\n"
+    children = psutil.Process(owner.pid).children()
+    assert len(children) == 1
+    owner.kill()
+    owner.communicate()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert gone
