@@ -34,8 +34,8 @@ from mixray.tiny.styles import drill, write
 from mixray.tiny.tokenizer import MAX_POSITIONS, save_tokenizer
 from mixray.verify import verify
 
-DIFFICULTY = (2, 5)
-"""Steps of the problems the models are measured on: those of the demo."""
+DIFFICULTY = (3, 5)
+"""Steps of the problems the models are measured on: more than the base students are shown, as in the demo."""
 NUM_PROBLEMS = 200
 VALIDATION_SEED = 7
 MOST_RESPONSE_TOKENS = 512
