@@ -75,6 +75,7 @@ def student_config(arm: str, source: str, serve: recipe.Serve, num_students: int
         engine_kwargs={**engine, **serve.engine, "trust_remote_code": False},
         deployment_config={
             "num_replicas": 1,
+            "max_constructor_retry_count": 1,  # what cannot be loaded once cannot be loaded twice, and each try is slow
             "max_ongoing_requests": MAX_ONGOING_REQUESTS,
             "max_queued_requests": MAX_QUEUED_REQUESTS,
             "ray_actor_options": {"num_cpus": 0},

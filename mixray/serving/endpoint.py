@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import secrets
 import socket
 import threading
@@ -34,6 +35,8 @@ KEY_VARIABLE = "MIXRAY_API_KEY"
 START_SECONDS = 1800.0
 POLL_SECONDS = 0.5
 START_ATTEMPTS = 3
+ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Interrupt)\b")
+REASON_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -173,14 +176,21 @@ def _start(sources: Mapping[str, str], settings: recipe.Serve, key: str, progres
 
 
 def _failed(state: Any, when: str = "") -> ServingError:
-    """Turn Serve's status into one message: the last line of the first failed student's traceback."""
+    """Turn Serve's status into one message: why the first student in trouble did not start."""
     troubles = (
         {name: item.message for name, item in state.deployments.items() if item.status != "HEALTHY" and item.message} if state else {}
     )
     name, message = next(iter(troubles.items()), ("the application", state.message if state else "Serve says nothing"))
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
     return ServingError(
         f"The students did not come up {when}".rstrip(),
-        seen=f"{name.partition(':')[2] or name}: {lines[-1] if lines else 'no reason given'}",
-        do="see the logs of Ray Serve; check memory, GPUs and serve.engine",
+        seen=f"{name.partition(':')[2] or name}: {reason_in(message)}",
+        do="check the model folder, memory, GPUs and serve.engine; the logs of Ray Serve tell more",
     )
+
+
+def reason_in(message: str) -> str:
+    """Return the last error a traceback names, with the lines that explain it, as one line."""
+    lines = [line.strip() for line in message.splitlines() if line.strip() and "For further information" not in line]
+    named = [index for index, line in enumerate(lines) if ERROR_LINE.match(line)]
+    reason = " ".join(lines[named[-1] :] if named else lines[-1:]) or "no reason given"
+    return reason if len(reason) <= REASON_CHARACTERS else reason[:REASON_CHARACTERS] + " ..."

@@ -14,6 +14,7 @@ from mixray import chat
 from mixray.errors import MixrayError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import Endpoint, serve_students
+from mixray.serving.endpoint import reason_in
 from mixray.serving.parity import prove
 
 
@@ -62,3 +63,22 @@ def test_parity_holds_for_the_students_own_prompt_and_for_no_other(two_models: d
     assert "Anna has 12 pears" in str(caught.value.rule)
     with serving(echo(None)) as url, pytest.raises(ServingError, match="does not answer as it should"):
         prove(url, "key", {"arm": source})
+
+
+def test_of_a_traceback_the_user_is_told_the_last_error_in_one_line() -> None:
+    message = """The deployment failed to start 1 times in a row. Error:
+ray::ServeReplica:mixray:StudentServer:a.initialize_and_get_metadata() (pid=1, ip=127.0.0.1)
+  File "core.py", line 1, in live
+ValueError: first
+The above exception was the direct cause of the following exception:
+  File "vllm_engine.py", line 2, in start
+RuntimeError: Failed to create the configuration: 1 validation error
+  Value error, the weights are torn [type=value_error]
+    For further information visit https://errors.pydantic.dev/2.14/v/value_error
+"""
+    assert (
+        reason_in(message)
+        == "RuntimeError: Failed to create the configuration: 1 validation error Value error, the weights are torn [type=value_error]"
+    )
+    assert reason_in("it waits for resources") == "it waits for resources"
+    assert reason_in("") == "no reason given"
