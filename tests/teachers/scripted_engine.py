@@ -1,0 +1,64 @@
+"""A teacher that misbehaves on cue: the first word of a question says how. It stands for faults, never for vLLM."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from mixray.chat import load_tokenizer
+from mixray.recipe import Teacher
+from mixray.teachers.engine import Answer, BadRequest
+
+FINE = r"it is \boxed{4}"
+ENDINGS = {
+    "well": (FINE, "stop"),
+    "garbage": ("\x00�]]{{ \\boxed{", "stop"),
+    "empty": (" ", "stop"),
+    "loop": (FINE * 20, "length"),
+    "abort": (FINE, "abort"),
+}
+
+
+class ScriptedEngine:
+    """Answers one request in each step. `crash` fails and `kill` kills, once each in `engine["folder"]`; `die` always fails."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        if "no_start" in teacher.engine:
+            raise RuntimeError("scripted: does not start")
+        self.folder = Path(teacher.engine["folder"])
+        self.tokenizer = load_tokenizer(teacher.model)
+        self.waiting: list[tuple[str, str]] = []
+
+    def add(self, request_id: str, prompt: list[int], seed: int) -> None:
+        word = self.tokenizer.decode(prompt).split("?")[0].split()[-1]
+        if word == "refuse":
+            raise BadRequest("scripted: refused")
+        self.waiting.append((request_id, word))
+
+    def step(self) -> list[Answer]:
+        request_id, word = self.waiting.pop(0)
+        if word == "die" or (word == "crash" and self._first("crash")):
+            raise RuntimeError("scripted: the engine died")
+        if word == "kill" and self._first("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        text, finish_reason = ENDINGS.get(word, ENDINGS["well"])
+        return [Answer(request_id, text, finish_reason, len(text))]
+
+    def has_unfinished(self) -> bool:
+        return bool(self.waiting)
+
+    def close(self) -> None:
+        (self.folder / f"closed-{os.getpid()}").touch()
+
+    def _first(self, name: str) -> bool:
+        seen = (self.folder / name).exists()
+        (self.folder / name).touch()
+        return not seen
+
+
+class PatientEngine(ScriptedEngine):
+    """Answers everything well."""
+
+    def add(self, request_id: str, prompt: list[int], seed: int) -> None:
+        self.waiting.append((request_id, "well"))

@@ -1,0 +1,132 @@
+"""A real engine under kills: the pool ends with every trace once, and nothing that was written is asked again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mixray.progress import StageProgress
+from mixray.recipe import Teacher
+from mixray.rows import PROBLEM
+from mixray.store import Artefact, Store
+from mixray.teachers import handle, run
+from mixray.verify import Judge
+
+NUM_PROBLEMS = 400
+START_SECONDS = 240.0
+DRIVER = """
+import sys
+from test_teachers_e2e import generate
+from mixray.session import ray_session
+with ray_session():
+    generate(sys.argv[1], sys.argv[2])
+"""
+
+
+def make_problems(store: Store) -> Artefact:
+    artefact = store.artefact("problems", "sums", {"num_problems": NUM_PROBLEMS})
+    if not artefact.is_done():
+        rows = [
+            {"problem_id": f"p{index:04d}", "question": f"{index} + 1 = ?", "answer": str(index + 1), "subject": "sums", "level": 1}
+            for index in range(NUM_PROBLEMS)
+        ]
+        rows[7]["question"] = "1 + " * 400 + "1 = ?"  # longer than the model's 512 positions
+        with artefact.staging() as staging:
+            staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=PROBLEM))
+    return artefact
+
+
+def make_teacher(model: str) -> Teacher:
+    return Teacher(model=model, temperature=1.0, max_tokens=80, block_rows=16, engine={"max_num_seqs": 32, "max_model_len": 512})
+
+
+def generate(url: str, model: str, progress: StageProgress | None = None) -> Artefact:
+    from mixray.progress import Display
+
+    store = Store(url)
+    progress = progress or Display(quiet=True).stage("test")
+    return run(store, "real", make_teacher(model), make_problems(store), 0, Judge, False, progress)
+
+
+def parts_of(url: str, model: str) -> Path:
+    store = Store(url)
+    return Path(handle(store, "real", make_teacher(model), make_problems(store), 0, False).work_path, "parts")
+
+
+def wait_for_parts(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while len(list(folder.glob("*.parquet"))) < count:
+        assert time.monotonic() < deadline, f"fewer than {count} parts in {START_SECONDS} s"
+        time.sleep(0.05)
+
+
+def check_whole(pool: Artefact) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pool.read_table().to_pylist()
+    assert [row["trace_id"] for row in rows] == [f"p{index:04d}/real/0" for index in range(NUM_PROBLEMS)]
+    assert rows[7]["status"] == "error"
+    assert "512" in str(rows[7]["error"])
+    others = [row for index, row in enumerate(rows) if index != 7]
+    assert all(row["finish_reason"] in ("stop", "length") for row in others)
+    assert all((row["finish_reason"] == "length") == (row["status"] == "truncated") == (row["num_response_tokens"] == 80) for row in others)
+    assert pool.outcome["num_traces"] == NUM_PROBLEMS
+    assert pool.outcome["errors"] == 1
+    return rows
+
+
+def kill_teacher_actor(parts: Path, killed: list[int]) -> None:
+    wait_for_parts(parts, 2)
+    for process in psutil.Process().children(recursive=True):
+        if "TeacherActor" in " ".join(process.cmdline()):
+            process.send_signal(signal.SIGKILL)
+            killed.append(process.pid)
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_pool_outlives_its_teacher_actor(store: Store, quiet: StageProgress, random_student: str) -> None:
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_teacher_actor, args=(parts_of(store.url, random_student), killed))
+    killer.start()
+    pool = generate(store.url, random_student, quiet)
+    killer.join()
+    assert len(killed) == 1
+    check_whole(pool)
+
+
+@pytest.mark.e2e
+def test_a_pool_outlives_its_driver(store: Store, random_student: str, request: pytest.FixtureRequest, quiet: StageProgress) -> None:
+    parts = parts_of(store.url, random_student)
+    with tempfile.TemporaryDirectory(prefix="mx-", dir="/tmp") as ray_folder:
+        environment = {**os.environ, "RAY_TMPDIR": ray_folder, "PYTHONPATH": str(Path(__file__).parent)}
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, store.url, random_student], env=environment)
+        wait_for_parts(parts, 3)
+        driver.kill()
+        driver.wait()
+        gone_by = time.monotonic() + 60
+        while any(ray_folder in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])):
+            assert time.monotonic() < gone_by, "Ray's processes outlive a killed driver"
+            time.sleep(0.5)
+    before = {row["trace_id"]: row for part in committed(parts) for row in pq.read_table(part).to_pylist()}
+    assert 0 < len(before) < NUM_PROBLEMS
+    request.getfixturevalue("ray_cluster")
+    pool = generate(store.url, random_student, quiet)
+    rows = check_whole(pool)
+    assert [row for row in rows if row["trace_id"] in before] == [before[key] for key in sorted(before)]
+    assert pool.outcome["num_resumed"] >= len(before)
+
+
+def committed(parts: Path) -> list[Path]:
+    """The part files whose checkpoint is committed; a kill may leave others behind, which the next run throws away."""
+    names = {path.stem for path in (parts.parent / "checkpoints").glob("*.parquet") if not path.name.endswith(".pending.parquet")}
+    return [path for path in parts.glob("*.parquet") if any(path.name.startswith(name) for name in names)]
