@@ -16,7 +16,7 @@ from mixray.models import resolve
 from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.session import ray_session
-from mixray.store import Artefact, Store
+from mixray.store import Artefact, Store, disk_errors_explained
 from mixray.verify import Judge, verify
 
 
@@ -27,7 +27,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         MixrayError: a stage cannot do its work; what was made before stays and is found by the next run.
     """
     graph = build_graph(recipe, store)
-    with ExitStack() as session:
+    with disk_errors_explained(store), ExitStack() as session:
         if not all(artefact.is_done() for _, artefact in graph.artefacts()):
             session.enter_context(ray_session())
         gather_problems(recipe, graph, store, display)
@@ -35,7 +35,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         mix_pools(recipe, graph, store, display)
         train_students(recipe, graph, store, display)
         ask_students(recipe, graph, display)
-    return write_report(recipe, graph, store, display)
+        return write_report(recipe, graph, store, display)
 
 
 def gather_problems(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:

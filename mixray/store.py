@@ -38,6 +38,7 @@ from mixray.rows import digest
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -193,12 +194,11 @@ class Artefact:
         parent = f"{self.store.root}/.staging" if self.store.is_local else tempfile.gettempdir()
         folder = Path(parent) / f"{self.kind}-{self.name}-{self.hash}.{uuid.uuid4().hex}"
         try:
-            folder.mkdir(parents=True)
-            staging = Staging(folder)
-            yield staging
-            self._commit(staging)
-        except OSError as error:
-            raise _disk_error(error, self.store.url) from error
+            with disk_errors_explained(self.store):
+                folder.mkdir(parents=True)
+                staging = Staging(folder)
+                yield staging
+                self._commit(staging)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self.clear_work()
@@ -265,13 +265,39 @@ def _measure(fs: fsspec.AbstractFileSystem, path: str) -> tuple[int, str]:
     return size, checksum.hexdigest()
 
 
-def _disk_error(error: OSError, url: str) -> Exception:
-    """Turn the errors a full or read-only disk gives into one that says what to do; leave all others as they are."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return error
+@contextlib.contextmanager
+def disk_errors_explained(store: Store) -> Iterator[None]:
+    """Turn the error of a full or read-only disk, however deeply Ray has wrapped it, into one that says what to do.
+
+    Raises:
+        StoreError: in place of such an error; all others pass as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = _disk_reason(error)
+        if reason is None or isinstance(error, StoreError):
+            raise
+        raise _disk_error(reason, store.url) from error
+
+
+def _disk_reason(error: BaseException | None) -> str | None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            return os.strerror(error.errno)
+        told = [number for number in DISK_ERRORS if os.strerror(number) in str(error)]  # what a worker raised arrives as text
+        if told:
+            return os.strerror(told[0])
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    return None
+
+
+def _disk_error(reason: str, url: str) -> StoreError:
     free = ""
     with contextlib.suppress(OSError):
         free = f", {shutil.disk_usage(url).free // 2**20} MiB free"
     return StoreError(
-        "The storage cannot be written", seen=f"{url}: {error.strerror}{free}", do="make room or pass another --storage, then run again"
+        "The storage cannot be written", seen=f"{url}: {reason}{free}", do="make room or pass another --storage, then run again"
     )
