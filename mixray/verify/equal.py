@@ -38,7 +38,7 @@ _SWAPS = (
     (r"\dfrac", r"\frac"), (r"\tfrac", r"\frac"), (r"\left", ""), (r"\right", ""), (r"\!", ""), (r"\,", " "), (r"\;", " "), (r"\:", " "),
     (r"\ ", " "), ("~", " "), ("{,}", ","), (r"^{\circ}", ""), (r"^\circ", ""), (r"\degree", ""), (r"\%", "%"), (r"\$", ""), ("$", ""),
 )  # fmt: skip
-_WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_WRAPPED = re.compile(r"(?:\\(?:text|textnormal|textbf|textit|mathrm|mathbf|mbox)\s*)?\{([^{}]*)\}")
 _SPACE = re.compile(r"\s+")
 _LOOSE_SPACE = re.compile(r"(?<![a-zA-Z0-9]) | (?![a-zA-Z0-9])")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")

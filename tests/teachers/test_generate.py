@@ -71,6 +71,15 @@ def test_every_request_ends_in_one_row(store: Store, quiet: StageProgress, rando
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_a_store_behind_fsspec_works_alike(quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
+    store = Store(f"dir::file://{tmp_path}")
+    assert not store.is_local
+    problems = make_problems(store, ["well? 1", "crash? 2", "well? 3"])
+    pool = run(store, "odd", scripted(random_student, tmp_path), problems, 0, Judge, False, quiet, ScriptedEngine)
+    assert pool.read_table()["verdict"].to_pylist() == ["right"] * 3
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_resumed_pool_asks_only_for_what_is_missing(store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
     problems = make_problems(store, [*(f"well? {index}" for index in range(6)), "die? 6"])
     teacher = scripted(random_student, tmp_path, max_restarts=1)
