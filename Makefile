@@ -37,5 +37,5 @@ $(STAMP): pyproject.toml
 	fi; \
 	echo "installing mixray for $(EXTRA) into .venv"; \
 	[ -x $(PY) ] || "$$uv" venv --quiet --python '>=3.11,<3.13' .venv; \
-	"$$uv" pip install --quiet --python $(PY) $$torch -e '.[$(EXTRA),dev]'; \
+	"$$uv" pip install --quiet --compile-bytecode --python $(PY) $$torch -e '.[$(EXTRA),dev]'; \
 	touch $@
