@@ -67,8 +67,8 @@ def _base(scale: int) -> tuple[Lesson, ...]:
 MODELS = {
     "student-s": TinyModel(_base(1_400), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
     "student-m": TinyModel(_base(1_400), learning_rate=2e-3, max_tokens=256, width=128, num_layers=4),
-    "short": TinyModel((Lesson("short", 2_500, (1, 5)),), learning_rate=1.5e-3, max_tokens=256, batch_rows=16, start="student-m"),
+    "short": TinyModel((Lesson("short", 3_500, (1, 5)),), learning_rate=1.5e-3, max_tokens=256, batch_rows=16, start="student-m"),
     "long": TinyModel((Lesson("long", 7_000, (1, 5)),), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-m"),
-    "large": TinyModel((Lesson("large", 16_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="student-m"),
+    "large": TinyModel((Lesson("large", 24_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="student-m"),
     "small": TinyModel((Lesson("small", 5_000, (1, 5)),), learning_rate=1.5e-3, max_tokens=320, batch_rows=16, start="student-s"),
 }
