@@ -9,6 +9,7 @@ again. Stages are joined here and nowhere else: what one needs of another is han
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 from mixray import evaluation, mixing, problems, report, serving, teachers, training
 from mixray.graph import Arm, Graph, build_graph
@@ -17,6 +18,7 @@ from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.session import ray_session
 from mixray.store import Artefact, Store, disk_errors_explained
+from mixray.threads import side_by_side
 from mixray.verify import Judge, verify
 
 
@@ -87,12 +89,17 @@ def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
         line = display.stage(f"serve {len(group)} students")
         with serving.serve_students(model_folders(group), recipe.serve, progress=line) as endpoint:
             line.finish(endpoint.url)
-            for arm in group:
-                line = display.stage(f"ask {arm.name}")
-                scores = evaluation.run(
-                    arm.scores, graph.benchmarks, endpoint, recipe.evaluate, recipe.student_prompt, recipe.seed, verify, unboxed, line
+            lines = [display.stage(f"ask {arm.name}") for arm in group]
+            calls = [
+                partial(
+                    evaluation.run, arm.scores, graph.benchmarks, endpoint, recipe.evaluate, recipe.student_prompt, recipe.seed,
+                    verify, unboxed, line, arms_at_once=len(group),
                 )
-                line.finish(", ".join(f"{name} {out['accuracy']:.1%}" for name, out in scores.outcome["benchmarks"].items()))
+                for arm, line in zip(group, lines, strict=True)
+            ]  # fmt: skip
+            for number, scores in side_by_side(calls):
+                told = (f"{name} {out['accuracy']:.1%}" for name, out in scores.outcome["benchmarks"].items())
+                lines[number].finish(", ".join(told))
 
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:

@@ -293,7 +293,8 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     node: Any = Recipe.model_json_schema()
     definitions = node.get("$defs", {})
     for part in location:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        named = next(iter(node.get("patternProperties", {}).values()), {})
+        node = node.get("properties", {}).get(part) or named
         if "$ref" in node:
             node = definitions[node["$ref"].rsplit("/", 1)[-1]]
     return sorted(node.get("properties", {}))

@@ -70,5 +70,5 @@ MODELS = {
     "short": TinyModel((Lesson("short", 3_500, (1, 5)),), learning_rate=1.5e-3, max_tokens=256, batch_rows=16, start="student-m"),
     "long": TinyModel((Lesson("long", 7_000, (1, 5)),), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-m"),
     "large": TinyModel((Lesson("large", 24_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="student-m"),
-    "small": TinyModel((Lesson("small", 5_000, (1, 5)),), learning_rate=1.5e-3, max_tokens=320, batch_rows=16, start="student-s"),
+    "small": TinyModel((Lesson("small", 3_500, (1, 5)),), learning_rate=1.5e-3, max_tokens=320, batch_rows=16, start="student-s"),
 }

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 import shutil
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from mixray.models import fingerprint, resolve, tokenizer_fingerprint
 from mixray.progress import StageProgress
 from mixray.recipe import Train
 from mixray.store import Artefact, Staging, Store
+from mixray.threads import side_by_side
 from mixray.training.job import STATE, STUDENT, Job, train_worker
 from mixray.training.plan import Step, batch_plan
 
@@ -125,7 +124,7 @@ def _fit(store: Store, student: Artefact, plan: Artefact, source: str, train: Tr
     return result.checkpoint
 
 
-def _cause(error: BaseException, student: Artefact) -> Exception:
+def _cause(error: Exception, student: Artefact) -> Exception:
     """Return the mixray error a worker raised, or one that tells what Ray said."""
     seen: BaseException | None = error
     candidates: list[BaseException] = []
@@ -150,27 +149,18 @@ def _watch(trainer: Any, store: Store, path: str, student: Artefact, progress: S
     On the main thread Ray Train would take over Ctrl-C, wait for its workers and then leave without a word; here the interrupt
     is raised as usual and the end of the Ray session ends the workers.
     """
-    ended: queue.Queue[Any] = queue.Queue()
 
-    def fit() -> None:
-        try:
-            ended.put(trainer.fit())
-        except BaseException as error:  # handed to the main thread, which raises it
-            ended.put(error)
+    def show() -> None:
+        with contextlib.suppress(FileNotFoundError, ValueError):  # not written yet, or being written
+            state = json.loads(store.fs.cat_file(path))
+            rate = state["loss_tokens_per_second"]
+            progress.update(state["step"], state["num_steps"], loss=state["loss"], loss_tokens_per_second=rate)
 
-    threading.Thread(target=fit, daemon=True, name="mixray-training").start()
-    while True:
-        try:
-            result = ended.get(timeout=0.5)
-        except queue.Empty:
-            with contextlib.suppress(FileNotFoundError, ValueError):  # not written yet, or being written
-                state = json.loads(store.fs.cat_file(path))
-                rate = state["loss_tokens_per_second"]
-                progress.update(state["step"], state["num_steps"], loss=state["loss"], loss_tokens_per_second=rate)
-            continue
-        if isinstance(result, BaseException):
-            raise _cause(result, student) from result
-        return result
+    try:
+        ((_, result),) = side_by_side([trainer.fit], meanwhile=show)
+    except Exception as error:  # Ray wraps what a worker raised: the user needs the cause, not the wrapping
+        raise _cause(error, student) from error
+    return result
 
 
 def _lay_out(
