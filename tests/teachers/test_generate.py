@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -71,7 +72,10 @@ def test_every_request_ends_in_one_row(store: Store, quiet: StageProgress, rando
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_store_behind_fsspec_works_alike(quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
+def test_a_store_behind_fsspec_works_alike(
+    quiet: StageProgress, random_student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "file", {"auto_mkdir": True})  # as object stores need no folders
     store = Store(f"dir::file://{tmp_path}")
     assert not store.is_local
     problems = make_problems(store, ["well? 1", "crash? 2", "well? 3"])
