@@ -203,6 +203,11 @@ class Recipe(Part):
                         f"mixtures.{name}.{side}: no pool is called {pool!r}; the pools are {sorted(self.teachers)}"
                         + _nearest(pool, self.teachers)
                     )
+        if self.serve.max_model_len is not None and self.evaluate.max_tokens >= self.serve.max_model_len:
+            raise ValueError(
+                f"evaluate.max_tokens ({self.evaluate.max_tokens}) must leave room for the question in "
+                f"serve.max_model_len ({self.serve.max_model_len})"
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other, got {list(self.seeds)}")
         return self

@@ -142,6 +142,7 @@ def test_the_same_command_again_makes_nothing(runs: Runs) -> None:
     assert [path for path in made if path.parent.name != "logs"] == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_ends_in_one_message_and_no_process(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.storage.mkdir()

@@ -50,6 +50,7 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
         ("student_prompt=hello", ["`student_prompt`", '"hello"', "{question}"]),
         ("problems.num_problems=null", ["problems", "num_problems must be set"]),
         ("name=Has Space", ["`name`", '"Has Space"', "pattern"]),
+        ("serve.max_model_len=16000", ["evaluate.max_tokens (16000)", "serve.max_model_len (16000)"]),
         ("seeds=[1, 1]", ["seeds", "differ", "[1, 1]"]),
         ("no-equals-sign", ["key=value", "no-equals-sign"]),
         ("name.deeper=1", ["name.deeper"]),
