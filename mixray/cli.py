@@ -17,7 +17,8 @@ from rich.table import Table
 
 from mixray.errors import MixrayError
 from mixray.progress import Display
-from mixray.recipe import Recipe, load_recipe
+from mixray.recipe import Recipe
+from mixray.recipe_file import load_recipe
 from mixray.store import Store
 from mixray.terminal import library_noise_in, new_log_path
 

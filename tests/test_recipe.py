@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from mixray.errors import MixrayError, RecipeError
 from mixray.graph import mixture_names
-from mixray.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+from mixray.recipe import Recipe
+from mixray.recipe_file import load_recipe, parse_recipe, shipped_recipes
 
 SMALL: dict[str, Any] = {
     "name": "small",

@@ -1,0 +1,105 @@
+"""Reading a recipe: a YAML file or a shipped recipe, with overrides.
+
+In: a path or a name, and `--set key=value` overrides. Out: a `Recipe`, or a `RecipeError` that names the key, the value and the rule,
+before anything is started.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mixray.errors import RecipeError
+from mixray.recipe import Recipe, nearest
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes inside the package."""
+    folder = resources.files("mixray") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file, or a shipped recipe by name, and apply `key=value` overrides.
+
+    Raises:
+        RecipeError: the file is missing or no YAML, a key is unknown, or a value breaks its rule.
+    """
+    return parse_recipe(_read(str(source)), overrides or [])
+
+
+def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
+    """Validate a recipe given as plain data (see `load_recipe`)."""
+    if not isinstance(data, dict):
+        raise RecipeError("A recipe must be a mapping of keys", seen=type(data).__name__, do="see `mixray schema`")
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _read(source: str) -> Any:
+    path = Path(source)
+    if source in shipped_recipes():
+        text = (resources.files("mixray") / "recipes" / f"{source}.yaml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        known = shipped_recipes()
+        raise RecipeError(
+            "There is no such recipe", seen=source, rule=f"a file, or one of {known}", do="check the path" + nearest(source, known)
+        )
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError("The recipe is not valid YAML", seen=str(error).replace("\n", " "), do=f"mend {source}") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError("An override must read key=value", seen=override, do="for example --set train.epochs=1")
+    place: Any = data
+    *parents, last = key.split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise RecipeError("An override names a key inside a value that has none", seen=key, do="see `mixray schema`")
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        place[last] = text
+
+
+def _explain(error: ValidationError) -> RecipeError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "recipe"
+    seen = first.get("input")
+    rule = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        rule = f"the keys here are {known}" + nearest(str(first["loc"][-1]), known)
+        return RecipeError(f"The recipe has an unknown key `{key}`", seen=json.dumps(seen, default=str), rule=rule)
+    if first["type"] == "value_error" and not isinstance(seen, str | int | float):
+        return RecipeError(f"The recipe is wrong at `{key}`", rule=rule)
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return RecipeError(f"The recipe is wrong at `{key}`{more}", seen=json.dumps(seen, default=str), rule=rule)
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names valid at a place of the recipe, following names of teachers and the like."""
+    node: Any = Recipe.model_json_schema()
+    definitions = node.get("$defs", {})
+    for part in location:
+        named: Any = next(iter(node.get("patternProperties", {}).values()), {})
+        node = node.get("properties", {}).get(part) or named
+        if "$ref" in node:
+            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+    return sorted(node.get("properties", {}))
