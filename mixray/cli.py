@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,9 +23,9 @@ from mixray.terminal import library_noise_in, new_log_path
 
 app = typer.Typer(
     help="Find out which mix of teachers is best for your small student, and train it.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.", no_args_is_help=True)
+tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
 app.add_typer(tiny, name="tiny")
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
@@ -175,12 +174,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # `ray job stop` and process managers send SIGTERM: leave by the same way as on Ctrl-C, with nothing left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(args=arguments, standalone_mode=False)
+        app(args=(sys.argv[1:] if arguments is None else arguments) or ["--help"], standalone_mode=False)
     except MixrayError as error:
         _fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
-    except click.UsageError as error:
-        _fail(f"mixray: {error.format_message()}", 2)
-    except (KeyboardInterrupt, click.Abort):
+    except typer.exceptions.TyperException as error:
+        _fail(f"mixray: {error}; see `mixray --help`", 2)
+    except (KeyboardInterrupt, typer.Abort):
         _fail("\nmixray: interrupted; the same command goes on from here", 130)
     except Exception as error:
         _fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)

@@ -47,13 +47,13 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
     with log_path.open("ab", buffering=0) as log, os.fdopen(real[0], "w") as out, os.fdopen(real[1], "w") as err:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        handler = logging.StreamHandler(sys.stderr)
+        handler = logging.FileHandler(log_path)
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         try:
             yield Terminal(out, err, log_path)
         except BaseException as error:
-            traceback.print_exc()
+            log.write(traceback.format_exc().encode())
             error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
             raise
         finally:
@@ -61,4 +61,5 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
             sys.stderr.flush()
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            handler.setStream(sys.__stderr__ or sys.stderr)
+            logging.getLogger().removeHandler(handler)
+            handler.close()
