@@ -16,7 +16,7 @@ from mixray.report.answers import Arm, read_groups
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 1
+LAYOUT = 2
 
 
 def handle(

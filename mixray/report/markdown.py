@@ -14,7 +14,7 @@ def render(report: Row) -> str:
     """Return report.md."""
     parts = [
         f"# Report of `{report['name']}`",
-        f"Intervals hold the true value at {report['confidence']:.0%}. Changes are percentage points.",
+        f"Intervals hold the true value at {100 * report['confidence']:g}%. Changes are percentage points.",
         "## The answer",
         f"```\n{words.answer(report)}\n```",
         "## Arms, pooled over training seeds",

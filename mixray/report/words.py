@@ -70,7 +70,7 @@ def _title(report: Row, student: str) -> str:
     overall = untouched["overall"]
     return (
         f"{student}, untouched: {numerals.accuracy(overall)} of {numerals.count(overall['num_problems'])} problems"
-        f" ({report['confidence']:.0%} intervals)"
+        f" ({100 * report['confidence']:g}% intervals)"
     )
 
 

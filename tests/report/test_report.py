@@ -1,0 +1,329 @@
+"""The stage on made-up scores: what report.json holds, what the answer dares to say, and how the page and the Markdown show it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import made_up
+import pyarrow as pa
+import pytest
+
+from mixray import recipe, report, rows
+from mixray.errors import MixrayError
+from mixray.progress import StageProgress
+from mixray.report import Arm, markdown, page
+from mixray.report.build import build
+from mixray.store import Artefact, Store
+
+SETTINGS = recipe.Report(num_resamples=400)
+TWO_BENCHMARKS = {"made-up-test": 60, "made-up-other": 40}
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+def made(store: Store, arms: list[Arm], settings: recipe.Report = SETTINGS) -> dict[str, Any]:
+    """Return the content of the report of these arms."""
+    return build("made-up", arms, made_up.mixtures(store), made_up.pools(store), settings, 0, {"name": "made-up"})
+
+
+def run(store: Store, arms: list[Arm], quiet: StageProgress) -> Artefact:
+    return report.run(store, "made-up", arms, made_up.mixtures(store), made_up.pools(store), SETTINGS, 0, {"name": "made-up"}, quiet)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Arm], dict[str, Any]]:
+    """Arms of two students, two seeds and two benchmarks, and their report."""
+    store = Store(str(tmp_path_factory.mktemp("report")))
+    arms = made_up.arms(store, seeds=(0, 1), problems=TWO_BENCHMARKS, students=("base", "instruct"))
+    return arms, made(store, arms)
+
+
+def test_the_stage_writes_three_files_and_keeps_the_contract(store: Store, quiet: StageProgress) -> None:
+    artefact = run(store, made_up.arms(store), quiet)
+    names = {path.name for path in artefact.local_folder().iterdir()}
+    assert names >= {"report.json", "report.md", "index.html"}
+    found = artefact.read_json("report.json")
+    score = {"accuracy", "low", "high", "num_problems", "num_samples"}
+    assert set(found["arms"][0]) >= {
+        "arm", "student", "mixture", "seed", "matched", "mean_response_tokens", "truncated_share", "scores",
+    }  # fmt: skip
+    assert set(found["arms"][0]["scores"]["made-up-test"]) >= score
+    assert set(found["gaps"][0]) >= {"name", "student", "benchmark", "hard", "easy", "difference", "low", "high", "verdict"}
+    assert set(found["mixtures"][0]) >= {"name", "alpha", "num_rows", "row_share", "token_share", "loss_token_share", "dropped"}
+    assert set(found["pools"][0]) >= {"teacher", "num_traces", "right", "wrong", "unknown", "truncated", "response_tokens", "seconds"}
+    assert artefact.outcome == {"num_arms": 5, "num_gaps": 9}
+
+
+def test_a_second_run_makes_nothing_and_the_same_scores_give_the_same_bytes(store: Store, tmp_path: Path, quiet: StageProgress) -> None:
+    arms = made_up.arms(store)
+    first = run(store, arms, quiet)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in first.local_folder().iterdir()}
+    second = run(store, arms, quiet)
+    assert second.label == first.label
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in second.local_folder().iterdir()} == before
+    elsewhere = Store(str(tmp_path / "elsewhere"))
+    again = run(elsewhere, made_up.arms(elsewhere), quiet)
+    for name in ("report.json", "report.md", "index.html"):
+        assert (again.local_folder() / name).read_bytes() == before[name][1], name
+
+
+def test_other_settings_make_another_report(store: Store) -> None:
+    arms = made_up.arms(store)
+    handles = {
+        report.handle(store, "made-up", arms, {}, {}, settings, seed, {}).hash
+        for settings, seed in ((SETTINGS, 0), (SETTINGS, 1), (recipe.Report(confidence=0.9), 0))
+    }
+    assert len(handles) == 3
+
+
+def test_every_arm_is_counted_as_its_rows_say(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    arms, found = told
+    assert [row["arm"] for row in found["arms"] if row["mixture"] is None] == ["base-untouched", "instruct-untouched"]
+    by_name = {row["arm"]: row for row in found["arms"]}
+    assert set(by_name) == {arm.name for arm in arms}
+    for arm in arms:
+        row, asked = by_name[arm.name], arm.scores.read_table().to_pylist()
+        assert (row["student"], row["mixture"], row["seed"], row["matched"]) == (arm.student, arm.mixture, arm.seed, True)
+        assert row["mean_response_tokens"] == pytest.approx(sum(one["num_response_tokens"] for one in asked) / len(asked))
+        assert row["truncated_share"] == pytest.approx(sum(one["finish_reason"] == "length" for one in asked) / len(asked))
+        for benchmark, score in row["scores"].items():
+            of_benchmark = [one["verdict"] == "right" for one in asked if one["benchmark"] == benchmark]
+            assert score["num_problems"] == score["num_samples"] == len(of_benchmark) == TWO_BENCHMARKS[benchmark]
+            assert score["accuracy"] == pytest.approx(sum(of_benchmark) / len(of_benchmark))
+            assert 0 <= score["low"] <= score["accuracy"] <= score["high"] <= 1
+        assert row["overall"]["accuracy"] == pytest.approx(sum(score["accuracy"] for score in row["scores"].values()) / 2)
+
+
+def test_several_samples_of_a_problem_are_one_problem(store: Store) -> None:
+    rights = made_up.np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]])
+    found = made(store, [made_up.arm(store, None, {"made-up-test": rights})])["arms"][0]["scores"]["made-up-test"]
+    assert (found["num_problems"], found["num_samples"]) == (3, 12)
+    assert found["accuracy"] == pytest.approx(7 / 12)
+
+
+def test_an_unknown_verdict_is_not_right_and_is_counted_apart(store: Store) -> None:
+    asked = made_up.scores(store, "plain", {"made-up-test": made_up.np.ones((10, 1), dtype=int)}).read_table().to_pylist()
+    for row in asked[:3]:
+        row["verdict"] = "unknown"
+    artefact = store.artefact("scores", "unknown", {})
+    with artefact.staging() as staging:
+        staging.write_table("scores.parquet", pa.Table.from_pylist(asked, schema=rows.SCORE))
+    arm = replace(made_up.arm(store, None, {"made-up-test": made_up.np.ones((10, 1), dtype=int)}), scores=artefact)
+    found = made(store, [arm])["arms"][0]
+    assert found["unknown_share"] == pytest.approx(0.3)
+    assert found["overall"]["accuracy"] == pytest.approx(0.7)
+
+
+def test_gaps_are_differences_of_the_pooled_accuracies(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    _, found = told
+    pooled = {(row["student"], row["label"]): row for row in found["groups"]}
+    for gap in found["gaps"]:
+        hard, easy = (
+            row["scores"].get(gap["benchmark"], row["overall"])["accuracy"]
+            for row in (pooled[gap["student"], gap["hard"]], pooled[gap["student"], gap["easy"]])
+        )
+        assert gap["difference"] == pytest.approx(hard - easy)
+        assert gap["low"] <= gap["difference"] <= gap["high"]
+        assert gap["num_seeds"] == 2
+        expected = "no difference shown"
+        if not gap["low"] <= 0 <= gap["high"]:
+            expected = f"{gap['hard'] if gap['low'] > 0 else gap['easy']} better"
+        assert gap["verdict"] == expected
+
+
+def test_every_wanted_gap_is_there_for_every_student_and_benchmark(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    _, found = told
+    assert found["scopes"] == ["made-up-other", "made-up-test", "mean of benchmarks"]
+    names = {
+        "long - short", "mix-0.2 - short", "mix-0.5 - short", "mix-0.2 - long", "mix-0.5 - long",
+        "short - untouched", "mix-0.2 - untouched", "mix-0.5 - untouched", "long - untouched",
+    }  # fmt: skip
+    wanted = {(student, scope, name) for student in ("base", "instruct") for scope in found["scopes"] for name in names}
+    assert Counter((gap["student"], gap["benchmark"], gap["name"]) for gap in found["gaps"]) == Counter(wanted)
+
+
+def test_pooled_rows_average_over_seeds(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    _, found = told
+    by_name = {row["arm"]: row for row in found["arms"]}
+    for group in found["groups"]:
+        accuracies = [by_name[name]["overall"]["accuracy"] for name in group["arms"]]
+        assert len(accuracies) == (1 if group["mixture"] is None else 2)
+        assert group["overall"]["accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
+
+
+def test_mixtures_and_pools_add_up(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    _, found = told
+    half = next(row for row in found["mixtures"] if row["name"] == "mix-0.5")
+    assert (half["alpha"], half["num_rows"], half["row_share"], half["token_share"]) == (0.5, 903, 0.5, pytest.approx(0.8))
+    assert half["loss_token_share"] == pytest.approx(0.816)
+    assert (half["dropped"], half["dropped_by_pool"], half["tokens"], half["loss_tokens"]) == (7, {"long": 7, "short": 0}, 50_000, 44_000)
+    pool = next(row for row in found["pools"] if row["teacher"] == "long")
+    assert (pool["num_problems"], pool["num_traces"], pool["truncated"], pool["failed"]) == (20, 40, 6, 0)
+    assert (pool["right"], pool["wrong"], pool["unknown"]) == (26, 10, 4)
+    assert pool["num_problems_solved"] == 17  # not 0, 9 and 18, whose traces were truncated or wrong
+    assert pool["response_tokens"] == 2 * sum(200 + number for number in range(20))
+    assert pool["seconds"] == 90.0
+
+
+def test_a_student_without_an_untouched_arm_is_refused(store: Store) -> None:
+    trained = [arm for arm in made_up.arms(store) if arm.mixture is not None]
+    with pytest.raises(MixrayError, match="no untouched arm"):
+        made(store, trained)
+
+
+def test_arms_that_were_asked_different_problems_are_refused(store: Store) -> None:
+    rights = made_up.np.ones((20, 1), dtype=int)
+    for other in ({"made-up-test": rights[:19]}, {"made-up-other": rights}):
+        arms = [made_up.arm(store, None, {"made-up-test": rights}), made_up.arm(store, 1.0, other)]
+        with pytest.raises(MixrayError, match="asked different problems"):
+            made(store, arms)
+
+
+def test_mixtures_without_a_common_seed_are_refused(store: Store) -> None:
+    rights = {"made-up-test": made_up.np.ones((20, 1), dtype=int)}
+    arms = [made_up.arm(store, None, rights), made_up.arm(store, 0.0, rights, seed=0), made_up.arm(store, 1.0, rights, seed=1)]
+    with pytest.raises(MixrayError, match="no training seed in common"):
+        made(store, arms)
+
+
+@pytest.mark.parametrize(
+    ("shares", "problems", "says"),
+    [
+        ({None: 0.15, 0.0: 0.4, 0.2: 0.9, 1.0: 0.3}, 200, r"The best mixture is mix-0\.2: .+ against the next best, short\."),
+        (
+            {None: 0.15, 0.0: 0.7, 0.2: 0.7, 1.0: 0.3},
+            60,
+            r"No best mixture is shown: .+ no difference is shown against (short|mix-0\.2) \(",
+        ),
+        ({None: 0.5, 0.0: 0.5, 0.2: 0.5}, 40, r"No mixture is shown to help: .+ so no difference is shown\."),
+        ({None: 0.9, 0.0: 0.3, 0.2: 0.2}, 120, r"No mixture helps: even .+ is below the untouched student"),
+        ({None: 0.1, 1.0: 0.8}, 120, r"long helps: .+ There is no other mixture to compare it with\."),
+        ({None: 0.5}, 40, r"Nothing was trained, so there is nothing to compare\."),
+    ],
+    ids=["shown", "tie", "no help", "harm", "alone", "untouched only"],
+)
+def test_the_answer_says_what_is_shown(store: Store, shares: Mapping[float | None, float], problems: int, says: str) -> None:
+    found = made(store, made_up.arms(store, shares=shares, problems={"made-up-test": problems}))
+    assert re.search(says, report.answer(found)), report.answer(found)
+
+
+def test_the_answer_names_no_winner_it_did_not_show(store: Store) -> None:
+    """Over true leads from none to wide, a best mixture is named exactly where every interval against another lies above zero."""
+    named = []
+    for step in range(8):
+        shares = {None: 0.2, 0.0: 0.5, 0.2: 0.5 + 0.05 * step, 1.0: 0.4}
+        found = made(store, made_up.arms(store, shares=shares))
+        row = found["answers"][0]
+        accuracies = {group["label"]: group["overall"]["accuracy"] for group in found["groups"] if group["mixture"]}
+        assert accuracies[row["best"]] == max(accuracies.values())
+        assert {other["easy"] for other in row["others"]} == set(accuracies) - {row["best"]}
+        shown = all(gap["low"] > 0 for gap in (row["change"], *row["others"]))
+        assert ("The best mixture is" in report.answer(found)) == row["shown"] == shown
+        named.append(shown)
+    assert set(named) == {True, False}
+
+
+def test_the_answer_tells_every_student_and_marks_unmatched_arms(told: tuple[list[Arm], dict[str, Any]], store: Store) -> None:
+    _, found = told
+    text = report.answer(found)
+    assert [line.split(",")[0] for line in text.splitlines() if not line.startswith(" ")] == ["base", "instruct"]
+    assert "*" not in text
+    arms = [replace(arm, matched=arm.alpha != 1.0) for arm in made_up.arms(store)]
+    marked = report.answer(made(store, arms))
+    assert "  long* " in marked
+    assert "trained with other settings" in marked
+
+
+@pytest.mark.parametrize(("confidence", "words"), [(0.95, "95%"), (0.975, "97.5%"), (0.999, "99.9%")])
+def test_the_confidence_is_told_in_full(store: Store, confidence: float, words: str) -> None:
+    found = made(store, made_up.arms(store), recipe.Report(confidence=confidence, num_resamples=400))
+    assert f"({words} intervals)" in report.answer(found)
+    assert f"at {words}." in markdown.render(found)
+
+
+class Reader(HTMLParser):
+    """Collects what the page refers to and shows, and checks that every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.handlers: list[str] = []
+        self.shown: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name.split(":")[-1] in {"src", "href", "srcset", "action", "data"}:
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data)
+
+
+def test_the_page_is_whole_and_needs_nothing_from_outside(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    arms, found = told
+    text = page.render(found)
+    reader = Reader(text)
+    assert reader.open == []
+    assert not {"script", "link", "iframe", "img"} & set(reader.tags)
+    assert reader.tags["svg"] == 10  # for each of two students: three scopes, one curve, lengths
+    assert reader.references
+    assert "@import" not in text
+    assert all(target.startswith("#") for target in re.findall(r"url\(\s*[\"']?(.)", text))
+    assert len(reader.ids) == len(set(reader.ids))
+    targets = {*reader.references, *re.findall(r"url\((#[^)]*)\)", text)}
+    assert targets <= {f"#{name}" for name in reader.ids}
+    shown = set(reader.shown)
+    assert {arm.name for arm in arms} <= shown
+    assert {arm.label for arm in arms} <= shown
+
+
+def test_the_page_is_the_same_bytes_each_time(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    _, found = told
+    assert page.render(found) == page.render(json.loads(json.dumps(found)))
+
+
+def test_names_cannot_inject_markup(store: Store) -> None:
+    arms = [
+        replace(arm, student=HOSTILE, name=f"{HOSTILE}-{arm.name}", mixture=arm.mixture and f"<img src=x onerror=alert(1)>{arm.mixture}")
+        for arm in made_up.arms(store, shares={None: 0.2, 0.0: 0.5, 0.5: 0.6, 1.0: 0.4})
+    ]
+    reader = Reader(page.render(made(store, arms)))
+    assert not {"script", "img"} & set(reader.tags)
+    assert reader.handlers == []
+    assert HOSTILE in reader.shown
+
+
+def test_the_markdown_has_every_arm_and_even_tables(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    arms, found = told
+    text = markdown.render(found)
+    for arm in arms:
+        assert f"| scores of {arm.name} |" in text
+        assert f"| {arm.student} | {arm.label} |" in text
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert report.answer(found) in text
