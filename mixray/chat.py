@@ -85,6 +85,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
     return Encoded(whole[:last], last - len(prompt))
 
 
+def show(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
+    """Return a training row as the student sees it, with a mark where the trained tokens begin."""
+    border = len(row.ids) - row.num_loss_tokens
+    return f"{tokenizer.decode(row.ids[:border])}⟦trained⟧{tokenizer.decode(row.ids[border:])}"
+
+
 def _template(tokenizer: PreTrainedTokenizerBase, messages: Messages, opening: bool) -> list[int]:
     out: Any = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=opening, return_dict=False)
     return list(out)

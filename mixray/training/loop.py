@@ -8,7 +8,6 @@ depends on what ran before, so a resumed training takes the same steps as an und
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ from mixray.training.job import STATE, STUDENT, Job
 from mixray.training.plan import Step, slices
 
 PROGRESS_SECONDS = 1.0
-log = logging.getLogger("mixray.training")
 
 
 @dataclass
@@ -125,13 +123,6 @@ def check_rows(rows: list[TokenRow], tokenizer: PreTrainedTokenizerBase) -> None
                 "A row does not train the end of turn: the student would never stop",
                 seen=tokenizer.decode(row.ids[-8:]), rule=f"its last token must be {tokenizer.eos_token}",
             )  # fmt: skip
-    log.info("one training example, the trained part after the mark:\n%s", show_row(rows[0], tokenizer))
-
-
-def show_row(row: TokenRow, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a row as the student sees it, with a mark where the trained tokens begin."""
-    border = len(row.ids) - row.num_loss_tokens
-    return f"{tokenizer.decode(row.ids[:border])}⟦trained⟧{tokenizer.decode(row.ids[border:])}"
 
 
 def _tell(job: Job, step: int, num_steps: int, loss: float, done: list[Step], seconds: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixray.chat import encode, load_tokenizer
+from mixray.chat import encode, load_tokenizer, show
 from mixray.errors import MixrayError, TrainingError
 from mixray.models import fingerprint, resolve, tokenizer_fingerprint
 from mixray.progress import StageProgress
@@ -27,6 +28,7 @@ from mixray.training.plan import Step, batch_plan
 
 # What changes how a training runs but not what it computes stays out of the hash.
 EXECUTION = {"use_gpu", "max_failures", "checkpoint_every_steps"}
+log = logging.getLogger("mixray.training")
 TOKENS = pa.schema([("ids", pa.list_(pa.int32())), ("num_loss_tokens", pa.int32())])
 PLAN = pa.schema([("packs", pa.list_(pa.list_(pa.int32()))), ("num_loss_tokens", pa.int64())])
 
@@ -86,6 +88,7 @@ def _plan(store: Store, mixture: Artefact, source: str, train: Train, seed: int)
                 "num_packs": sum(len(step.packs) for step in steps),
                 "num_tokens": sum(len(row.ids) for row in encoded),
                 "num_loss_tokens": sum(row.num_loss_tokens for row in encoded),
+                "example": show(tokenizer, encoded[0]),
             }
     return plan
 
@@ -103,6 +106,7 @@ def _fit(store: Store, student: Artefact, plan: Artefact, source: str, train: Tr
     from ray.train.torch import TorchConfig, TorchTrainer
 
     plan.verify()
+    log.info("%s: one training example, the trained part after the mark:\n%s", student.label, plan.outcome["example"])
     store.fs.makedirs(student.work_path, exist_ok=True)
     job = Job(store.url, plan.path, f"{student.work_path}/progress.json", source, train, seed)
     trainer = TorchTrainer(
@@ -170,7 +174,7 @@ def _lay_out(
     shutil.copytree(folder / STUDENT, staging.folder, dirs_exist_ok=True)
     curve = json.loads((folder / STATE).read_text(encoding="utf-8"))
     staging.write_json("training_curve.json", curve)
-    planned = plan.outcome
+    planned = {key: value for key, value in plan.outcome.items() if key != "example"}
     staging.outcome = {
         **planned,
         "seconds": round(seconds, 3),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mixray.chat import ask, encode, load_tokenizer
+from mixray.chat import Encoded, ask, encode, load_tokenizer, show
 from mixray.training.batch import IGNORED, TokenRow, collate, loss_sum
 from mixray.training.engine import learning_rate, load_student
-from mixray.training.loop import check_rows, show_row
+from mixray.training.loop import check_rows
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_only_the_response_and_its_end_of_turn_are_trained(random_student: str, 
     tokenizer = load_tokenizer(random_student)
     targets = collate([[rows[1]]], 0).targets_BT[0]
     assert tokenizer.decode(targets[targets != IGNORED]) == "\\boxed{3}<|im_end|>"
-    assert show_row(rows[1], tokenizer).endswith("assistant\n⟦trained⟧\\boxed{3}<|im_end|>")
+    assert show(tokenizer, Encoded(list(rows[1].ids), rows[1].num_loss_tokens)).endswith("assistant\n⟦trained⟧\\boxed{3}<|im_end|>")
 
 
 def test_a_pass_without_rows_trains_nothing_but_has_a_gradient(random_student: str) -> None:
