@@ -21,6 +21,7 @@ from mixray.recipe_file import load_recipe
 from mixray.store import Store
 from mixray.terminal import library_noise_in, new_log_path
 
+INTERRUPTED = 130
 app = typer.Typer(
     help="Find out which mix of teachers is best for your small student, and train it.",
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -174,13 +175,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # `ray job stop` and process managers send SIGTERM: leave by the same way as on Ctrl-C, with nothing left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(args=(sys.argv[1:] if arguments is None else arguments) or ["--help"], standalone_mode=False)
+        # Typer catches Ctrl-C itself and gives back the exit code.
+        if app(args=(sys.argv[1:] if arguments is None else arguments) or ["--help"], standalone_mode=False) == INTERRUPTED:
+            raise KeyboardInterrupt
     except MixrayError as error:
         _fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
     except typer.exceptions.TyperException as error:
         _fail(f"mixray: {error}; see `mixray --help`", 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("\nmixray: interrupted; the same command goes on from here", 130)
+        _fail("\nmixray: interrupted; the same command goes on from here", INTERRUPTED)
     except Exception as error:
         _fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)
     sys.exit(0)
