@@ -53,12 +53,14 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
         try:
             yield Terminal(out, err, log_path)
         except BaseException as error:
-            log.write(traceback.format_exc().encode())
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
+                log.write(traceback.format_exc().encode())
             error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             logging.getLogger().removeHandler(handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from mixray.progress import Display, StageProgress
 from mixray.session import ray_session
 from mixray.store import Store
+
+# Ray reads it when it is imported, by whichever test comes first: every cluster of the tests listens on loopback alone.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 @pytest.fixture(scope="session")
