@@ -58,10 +58,9 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
             error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
             raise
         finally:
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            for flush in (sys.stdout.flush, sys.stderr.flush, handler.close):
+                with contextlib.suppress(OSError):
+                    flush()
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             logging.getLogger().removeHandler(handler)
-            handler.close()
