@@ -80,7 +80,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError) -> RecipeError:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "recipe"
+    key = ".".join(str(part) for part in first["loc"])
     seen = first.get("input")
     rule = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -88,7 +88,8 @@ def _explain(error: ValidationError) -> RecipeError:
         rule = f"the keys here are {known}" + nearest(str(first["loc"][-1]), known)
         return RecipeError(f"The recipe has an unknown key `{key}`", seen=json.dumps(seen, default=str), rule=rule)
     if first["type"] == "value_error" and not isinstance(seen, str | int | float):
-        return RecipeError(f"The recipe is wrong at `{key}`", rule=rule)
+        where = f"is wrong at `{key}`" if first["loc"] else "names what does not exist or does not fit"
+        return RecipeError(f"The recipe {where}", rule=rule)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return RecipeError(f"The recipe is wrong at `{key}`{more}", seen=json.dumps(seen, default=str), rule=rule)
 
