@@ -28,7 +28,7 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml
 	@uv=$$(command -v uv || true); \
 	if [ -z "$$uv" ]; then \
-	  [ -x .uv/bin/uv ] || python3 -m pip install --quiet --disable-pip-version-check --target .uv uv; \
+	  [ -x .uv/bin/uv ] || python3 -m pip install -qq --disable-pip-version-check --root-user-action=ignore --target .uv uv; \
 	  uv=$$PWD/.uv/bin/uv; \
 	fi; \
 	torch=""; \
