@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from mixray.errors import RecipeError
-from mixray.recipe import Recipe, nearest
+from mixray.recipe import KINDS_OF_TEACHER, Recipe, nearest
 
 
 def shipped_recipes() -> list[str]:
@@ -80,7 +80,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError) -> RecipeError:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if part not in KINDS_OF_TEACHER)
     seen = first.get("input")
     rule = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -99,6 +99,8 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     node: Any = Recipe.model_json_schema()
     definitions = node.get("$defs", {})
     for part in location:
+        if part in KINDS_OF_TEACHER:
+            return sorted(KINDS_OF_TEACHER[str(part)].model_fields)
         named: Any = next(iter(node.get("patternProperties", {}).values()), {})
         node = node.get("properties", {}).get(part) or named
         if "$ref" in node:

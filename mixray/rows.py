@@ -21,16 +21,15 @@ PROBLEM = pa.schema(
     ]
 )
 
-# One row per answer asked of a teacher: the unit of work, of durability and of repetition.
+# One row per problem that a teacher is still to be asked: its `position` among the problems orders the pool.
 REQUEST = pa.schema(
     [
-        ("trace_id", pa.string()),
+        ("position", pa.int64()),
         ("problem_id", pa.string()),
-        ("teacher", pa.string()),
-        ("sample", pa.int32()),
-        ("seed", pa.int64()),
         ("question", pa.string()),
         ("gold", pa.string()),
+        ("subject", pa.string()),
+        ("level", pa.int32()),
     ]
 )
 
@@ -43,16 +42,24 @@ TRACE = pa.schema(
         ("seed", pa.int64()),
         ("question", pa.string()),
         ("gold", pa.string()),
+        ("subject", pa.string()),
+        ("level", pa.int32()),
         ("response", pa.string()),
-        ("finish_reason", pa.string()),  # stop | length | error
+        ("finish_reason", pa.string()),  # stop | length | error; null where an imported trace does not say
         ("num_prompt_tokens", pa.int32()),
         ("num_response_tokens", pa.int32()),
         ("seconds", pa.float64()),
-        ("status", pa.string()),  # ok | truncated | empty | error
+        ("status", pa.string()),  # ok | truncated | looping | garbled | empty | error
         ("error", pa.string()),
+        ("repetition", pa.float64()),  # 0 to 1: the share of the response that says nothing new
+        ("engine", pa.string()),  # what answered, with its version
+        ("template", pa.string()),  # digest of the chat template and the prompts around the question
         ("answer", pa.string()),
         ("verdict", pa.string()),  # right | wrong | unknown
         ("verdict_reason", pa.string()),
+        ("rule_verdict", pa.string()),  # where a judge was asked: what the rule had said, and why; null elsewhere
+        ("rule_reason", pa.string()),
+        ("judge_verdict", pa.string()),
     ]
 )
 
@@ -102,19 +109,6 @@ def trace_id(problem_id: str, teacher: str, sample: int) -> str:
     return f"{problem_id}/{teacher}/{sample}"
 
 
-def request_rows(problems: pa.Table, teacher: str, num_samples: int, seed: int) -> pa.Table:
-    """Expand a PROBLEM table into one REQUEST row per (problem, sample), each with its own id and seed."""
-    rows = [
-        {
-            "trace_id": trace_id(row["problem_id"], teacher, sample),
-            "problem_id": row["problem_id"],
-            "teacher": teacher,
-            "sample": sample,
-            "seed": keyed_draw(seed, teacher, row["problem_id"], sample) % 2**31,
-            "question": row["question"],
-            "gold": row["answer"],
-        }
-        for row in problems.to_pylist()
-        for sample in range(num_samples)
-    ]
-    return pa.Table.from_pylist(rows, schema=REQUEST)
+def trace_seed(seed: int, teacher: str, problem_id: str, sample: int) -> int:
+    """Return the sampling seed of one answer: below 2**31, the same whoever asks and whenever."""
+    return keyed_draw(seed, teacher, problem_id, sample) % 2**31
