@@ -96,7 +96,7 @@ def test_verify_judges_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     asked.write_text("\n".join(map(json.dumps, rows)))
     assert called("verify", str(asked), "--out", str(out)) == 0
     judged = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["verdict"] for row in judged] == ["right", "wrong"]
+    assert [row["verdict"] for row in judged] == ["right", "unknown"]
     assert called("verify", str(asked), "--out", str(out), "--unboxed") == 0
     assert [json.loads(line)["verdict"] for line in out.read_text().splitlines()] == ["right", "right"]
 

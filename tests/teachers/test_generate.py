@@ -51,11 +51,11 @@ def test_every_request_ends_in_one_row(store: Store, quiet: StageProgress, rando
     by_word = {row["question"].split("?")[0]: row for row in rows.to_pylist()}
     assert {word: (row["status"], row["verdict"], row["verdict_reason"]) for word, row in by_word.items()} == {
         "well": ("ok", "right", "same"),
-        "garbage": ("ok", "wrong", "no_answer"),
-        "empty": ("empty", "wrong", "empty"),
+        "garbage": ("ok", "unknown", "no_answer"),
+        "empty": ("empty", "unknown", "empty"),
         "loop": ("truncated", "wrong", "truncated"),
-        "abort": ("error", "wrong", "error"),
-        "refuse": ("error", "wrong", "error"),
+        "abort": ("error", "unknown", "error"),
+        "refuse": ("error", "unknown", "error"),
         "crash": ("ok", "right", "same"),
         "kill": ("ok", "right", "same"),
     }

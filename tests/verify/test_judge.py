@@ -91,17 +91,46 @@ def test_traps_that_need_algebra() -> None:
         (r"\boxed{5}", "stop", RIGHT, "same"),
         (r"\boxed{5}", None, RIGHT, "same"),
         (r"\boxed{5}", "length", WRONG, "truncated"),
-        (r"\boxed{5}", "error", WRONG, "error"),
-        ("five", "stop", WRONG, "no_answer"),
-        (r"\boxed{}", "stop", WRONG, "no_answer"),
-        ("  ", "stop", WRONG, "empty"),
-        (None, "stop", WRONG, "empty"),
+        (r"\boxed{5}", "error", UNKNOWN, "error"),
+        (r"\boxed{5}", "content_filter", UNKNOWN, "content_filter"),
+        ("five", "stop", UNKNOWN, "no_answer"),
+        (r"\boxed{}", "stop", UNKNOWN, "no_answer"),
+        (r"\boxed{5} or \boxed{6}", "stop", UNKNOWN, "several_answers"),
+        (r"\boxed{6} or \boxed{7}", "stop", UNKNOWN, "several_answers"),
+        (r"\boxed{5} or \boxed{5}", "stop", RIGHT, "same"),
+        (r"\boxed{6} \text{ or rather } \boxed{5}", "stop", RIGHT, "same"),
+        ("  ", "stop", UNKNOWN, "empty"),
+        (None, "stop", UNKNOWN, "empty"),
         (r"\boxed{6}", "stop", WRONG, "different_number"),
     ],
 )
 def test_only_a_finished_answer_is_right(response: str | None, finish_reason: str | None, verdict: str, reason: str) -> None:
     seen = verify([response], ["5"], [finish_reason])[0]
     assert (seen.verdict, seen.verdict_reason) == (verdict, reason)
+
+
+def test_boxes_that_stand_together_may_be_the_list_that_is_asked_for() -> None:
+    verdicts = verify([r"$x=\boxed{3}$ or $x=\boxed{2}$", r"\boxed{2}, \boxed{4}"], ["2, 3", "2, 3"])
+    assert [verdict.verdict for verdict in verdicts] == [RIGHT, UNKNOWN]
+    assert [verdict.answer for verdict in verdicts] == ["3, 2", "2, 4"]
+
+
+@given(st.text(), st.sampled_from(["", "<think>", "</think>", "\\boxed{4} "]), st.booleans())
+def test_a_truncated_trace_is_never_right(text: str, piece: str, unboxed: bool) -> None:
+    verdict = verify([f"{text}{piece}\\boxed{{5}}"], ["5"], ["length"], unboxed)[0]
+    assert (verdict.verdict, verdict.verdict_reason) == (WRONG, "truncated")
+
+
+@given(st.integers(), st.integers(), st.sampled_from([". Then ", "; so ", "</think>", ", no: ", " = "]))
+def test_an_earlier_different_box_is_not_the_answer(earlier: int, last: int, between: str) -> None:
+    verdict = verify([f"\\boxed{{{earlier}}}{between}\\boxed{{{last}}}"], [str(last)])[0]
+    assert (verdict.verdict, verdict.answer) == (RIGHT, str(last))
+
+
+@given(st.integers())
+def test_a_number_without_a_box_counts_only_where_that_is_said(number: int) -> None:
+    assert verify([f"It is {number}"], [str(number)])[0].verdict_reason == "no_answer"
+    assert verify([f"It is {number}"], [str(number)], unboxed=True)[0].verdict == RIGHT
 
 
 def test_numbers_start_no_process() -> None:
@@ -147,7 +176,7 @@ def test_a_file_keeps_its_rows_and_gets_verdicts(tmp_path: Path) -> None:
     ]
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert verify_file(source, "response", "answer_text", out, unboxed=True) == {RIGHT: 1, WRONG: 2, UNKNOWN: 0}
+    assert verify_file(source, "response", "answer_text", out, unboxed=True) == {RIGHT: 1, WRONG: 1, UNKNOWN: 1}
     judged = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [row["id"] for row in judged] == [1, 2, 3]
     assert [row["verdict_reason"] for row in judged] == ["same_number", "truncated", "no_answer"]
