@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
-FLOOR = {"errors", "rows", "recipe", "recipe_file", "locks", "store", "chat", "models", "session", "progress", "threads"}
+FLOOR = {"completions", "errors", "rows", "recipe", "recipe_file", "locks", "store", "chat", "models", "session", "progress", "threads"}
 STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),

@@ -7,24 +7,16 @@ Nothing is kept here: what survives a kill is the caller's business.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from mixray import recipe
 from mixray.chat import Messages
+from mixray.completions import Client, Refused, Reply, read_reply
 
-# A server that is full, starting or gone for a moment: asking again can help. Anything else is an answer.
-PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 MAX_TRIES = 6
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 20.0
-REASON_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -52,14 +44,8 @@ class Student:
     """One model behind an OpenAI-compatible endpoint, asked as the recipe's `evaluate` part says; no stop strings are ever sent."""
 
     def __init__(self, url: str, key: str, model_id: str, evaluate: recipe.Evaluate, concurrency: int) -> None:
-        self.url, self.model_id, self.evaluate = f"{url.rstrip('/')}/chat/completions", model_id, evaluate
-        self.concurrency = concurrency
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
-        self.http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=evaluate.timeout_seconds,
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-        )
+        self.model_id, self.evaluate, self.concurrency = model_id, evaluate, concurrency
+        self.client = Client(url, key, evaluate.timeout_seconds, MAX_TRIES, concurrency)
 
     async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
         """Yield the answers in the order they come, with at most `concurrency` questions in flight."""
@@ -77,26 +63,16 @@ class Student:
         finally:
             for task in flying:
                 task.cancel()
-            await self.http.aclose()
+            await self.client.close()
 
     async def ask(self, question: Question) -> Answer:
         """Return the answer to one question, after as many tries as can help."""
         began = time.monotonic()
-        reason = ""
-        for attempt in range(MAX_TRIES):
-            if attempt:
-                await asyncio.sleep(_wait_seconds(attempt, question.seed))
-            try:
-                reply = await self.http.post(self.url, json=self._body(question))
-                if reply.status_code == httpx.codes.OK:
-                    return _answer(question, reply.json(), time.monotonic() - began)
-            except (httpx.TransportError, ValueError, KeyError, IndexError, TypeError) as error:
-                reason = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS]  # no connection, or no answer we can read
-                continue
-            reason = f"HTTP {reply.status_code}: {reply.text}"[:REASON_CHARACTERS]
-            if reply.status_code not in PASSING_STATUS:
-                break
-        return Answer(question.name, "", "error", 0, time.monotonic() - began, reason)
+        try:
+            reply = await self.client.ask(self._body(question), question.seed, _read)
+        except Refused as error:
+            return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
+        return Answer(question.name, reply.text, reply.finish_reason, reply.num_response_tokens or 0, time.monotonic() - began)
 
     def _body(self, question: Question) -> dict[str, Any]:
         # Everything that shapes sampling is said, since a model's generation_config would otherwise have its way.
@@ -115,17 +91,11 @@ class Student:
         }
 
 
-def _wait_seconds(attempt: int, seed: int) -> float:
-    """Return twice the last wait, spread by chance so that a crowd does not come back as one."""
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
-    return longest * random.Random(seed * MAX_TRIES + attempt).uniform(0.5, 1.0)
-
-
-def _answer(question: Question, reply: dict[str, Any], seconds: float) -> Answer:
-    choice = reply["choices"][0]
-    finish_reason = choice["finish_reason"]
-    if finish_reason not in ("stop", "length"):
-        raise ValueError(f"finish_reason {finish_reason!r}")
-    return Answer(
-        question.name, choice["message"]["content"] or "", finish_reason, int(reply["usage"]["completion_tokens"]), seconds
-    )  # fmt: skip
+def _read(reply: Any) -> Reply:
+    """Return a student's reply; one that did not end by itself or at the limit, or does not say its tokens, is asked for again."""
+    read = read_reply(reply)
+    if read.finish_reason not in ("stop", "length"):
+        raise ValueError(f"finish_reason {read.finish_reason!r}")
+    if read.num_response_tokens is None:
+        raise ValueError("no usage.completion_tokens")
+    return read

@@ -20,7 +20,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from loopback import serving
 
-from mixray import evaluation, recipe, rows
+from mixray import completions, evaluation, recipe, rows
 from mixray.errors import EvaluationError
 from mixray.evaluation import client, score
 from mixray.evaluation.journal import Journal
@@ -79,7 +79,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(completions, "FIRST_WAIT_SECONDS", 0.01)
 
 
 def benchmark(store: Store) -> dict[str, Artefact]:
