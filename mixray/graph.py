@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mixray import evaluation, mixing, problems, teachers, training
+from mixray import evaluation, mixing, problems, teachers, training, verify
 from mixray.errors import RecipeError
 from mixray.recipe import Blend, Recipe
 from mixray.store import Artefact, Store
+from mixray.teachers import second_opinion
 
 UNTOUCHED = "untouched"
 
@@ -47,7 +48,10 @@ class Graph:
 
     problems: Artefact
     benchmarks: dict[str, Artefact]
+    asked: dict[str, Artefact]
+    """The pools as the rule judges them."""
     pools: dict[str, Artefact]
+    """The same with a judge's second opinions, where the recipe has a judge: what is mixed."""
     mixes: list[Mix]
     arms: list[Arm]
 
@@ -55,7 +59,8 @@ class Graph:
         """Yield (stage, artefact) in the order of making; the report, which reads them all, is not among them."""
         yield "problems", self.problems
         yield from (("problems", artefact) for artefact in self.benchmarks.values())
-        yield from (("generate", artefact) for artefact in self.pools.values())
+        yield from (("generate", artefact) for artefact in self.asked.values())
+        yield from (("judge", self.pools[name]) for name in self.pools if self.pools[name] != self.asked[name])
         yield from (("mix", mix.artefact) for mix in self.mixes)
         yield from (("train", arm.trained) for arm in self.arms if arm.trained)
         yield from (("evaluate", arm.scores) for arm in self.arms)
@@ -68,10 +73,13 @@ def build_graph(recipe: Recipe, store: Store) -> Graph:
         RecipeError: two mixtures come to the same name.
         MixrayError: a model is missing or a problem file cannot be read.
     """
-    asked = problems.handle(store, "train", recipe.problems)
-    benchmarks = {name: problems.handle(store, name, source) for name, source in recipe.evaluate.benchmarks.items()}
+    source = problems.handle(store, "train", recipe.problems)
+    benchmarks = {name: problems.handle(store, name, asked_of) for name, asked_of in recipe.evaluate.benchmarks.items()}
     used = sorted({side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)})
-    pools = {name: teachers.handle(store, name, recipe.teachers[name], asked, recipe.seed, recipe.problems.unboxed) for name in used}
+    asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe)) for name in used}
+    judge, pools = recipe.judge, dict(asked)
+    if judge is not None:
+        pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
     mixes: list[Mix] = []
     arms: list[Arm] = []
     for student, settings in recipe.students.items():
@@ -80,7 +88,17 @@ def build_graph(recipe: Recipe, store: Store) -> Graph:
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
             arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
-    return Graph(asked, benchmarks, pools, mixes, arms)
+    return Graph(source, benchmarks, asked, pools, mixes, arms)
+
+
+def rule(recipe: Recipe) -> teachers.Rule:
+    """Return how the teachers' answers are judged."""
+    return teachers.Rule(verify.verify, verify.POLICY, recipe.problems.counts_unboxed)
+
+
+def asking() -> second_opinion.Asking:
+    """Return how a judge is asked and understood."""
+    return second_opinion.Asking(verify.judge_question, teachers.Rule(verify.read_opinions, verify.OPINION_POLICY, unboxed=False))
 
 
 def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact]) -> list[Mix]:

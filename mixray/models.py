@@ -58,6 +58,11 @@ def fingerprint(model: str) -> str:
     return _fingerprint(resolve(model), lambda path: path.name not in ("README.md", "manifest.json"))
 
 
+def folder_fingerprint(folder: str) -> str:
+    """Return what identifies the content of any folder, such as an adapter's."""
+    return _fingerprint(folder, lambda path: path.name != "README.md")
+
+
 def tokenizer_fingerprint(model: str) -> str:
     """Return what identifies a model's tokenizer and chat template alone: students that share them share mixtures and plans."""
     return _fingerprint(resolve(model), lambda path: path.name in TOKENIZER_FILES)

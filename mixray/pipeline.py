@@ -12,14 +12,15 @@ from contextlib import ExitStack
 from functools import partial
 
 from mixray import evaluation, mixing, problems, report, serving, teachers, training
-from mixray.graph import Arm, Graph, build_graph
+from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
 from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.session import ray_session
 from mixray.store import Artefact, Store, disk_errors_explained
+from mixray.teachers import pool_in_words, second_opinion
 from mixray.threads import side_by_side
-from mixray.verify import Judge, verify
+from mixray.verify import verify
 
 
 def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
@@ -44,17 +45,20 @@ def gather_problems(recipe: Recipe, graph: Graph, store: Store, display: Display
     """Read the training problems and the benchmarks."""
     for name, source in {"train": recipe.problems, **recipe.evaluate.benchmarks}.items():
         line = display.stage(f"problems {name}")
-        out = problems.run(store, name, source, line).outcome
+        out = problems.run(store, name, source, verify, line).outcome
         line.finish(f"{out['num_problems']} problems, {out['num_set_aside']} set aside")
 
 
 def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
-    """Let each teacher answer the training problems and judge its answers in the same stream."""
-    for name in graph.pools:
+    """Let each teacher answer the training problems, judging its answers in the same stream; then ask the judge, where there is one."""
+    for name in graph.asked:
         line = display.stage(f"teacher {name}")
-        pool = teachers.run(store, name, recipe.teachers[name], graph.problems, recipe.seed, Judge, recipe.problems.unboxed, line)
-        out = pool.outcome
-        line.finish(f"{out['num_traces']} traces, {out['right'] / out['num_traces']:.1%} right, {out['response_tokens']:,} tokens")
+        pool = teachers.run(store, name, recipe.teachers[name], graph.problems, recipe.seed, rule(recipe), line)
+        line.finish(pool_in_words(pool.outcome))
+        if recipe.judge:
+            line = display.stage(f"judge of {name}")
+            out = second_opinion.run(store, name, pool, recipe.judge, recipe.seed, asking(), line).outcome
+            line.finish(f"{out['judged']} answers, {out['right_by_judge']} of {out['right']} right ones rest on it")
 
 
 def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -83,7 +87,7 @@ def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display)
 def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
     """Serve the students, a few at a time, and ask them the benchmarks over HTTP."""
     waiting = [arm for arm in graph.arms if not arm.scores.is_done()]
-    unboxed = {name: source.unboxed for name, source in recipe.evaluate.benchmarks.items()}
+    unboxed = {name: source.counts_unboxed for name, source in recipe.evaluate.benchmarks.items()}
     for start in range(0, len(waiting), recipe.serve.students_at_once):
         group = waiting[start : start + recipe.serve.students_at_once]
         line = display.stage(f"serve {len(group)} students")

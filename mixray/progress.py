@@ -20,6 +20,13 @@ class StageProgress:
         self.display, self.name = display, name
         self.started = self.last_plain = time.monotonic()
         self.task: TaskID | None = None
+        self._first: tuple[float, float] | None = None
+
+    def rate(self, amount: float) -> float:
+        """Return how fast a growing amount has grown per second since this was first called."""
+        now = time.monotonic()
+        self._first = self._first or (now, amount)
+        return (amount - self._first[1]) / (now - self._first[0]) if now > self._first[0] else 0.0
 
     def update(self, done: int, total: int | None = None, **facts: str | float) -> None:
         """Show that `done` of `total` units are done; facts such as `tokens_per_second=5200` or `right="84%"` stand beside."""

@@ -98,9 +98,11 @@ class Asked(Part):
     system_prompt: str | None = None
     prompt_template: PromptTemplate = Field("{question}", description="the user turn; `{question}` is replaced")
     thinking: Literal["keep", "drop"] = Field("keep", description="whether the thinking part stays in the response")
-    think_tags: tuple[str, str] = Field(("<think>", "</think>"), description="how this teacher marks thinking; stored as <think> and </think>")
+    think_tags: tuple[str, str] = Field(
+        ("<think>", "</think>"), description="how this teacher marks thinking; stored as <think> and </think>"
+    )
     price: Price = Field(default_factory=lambda: Price())
-    block_rows: PositiveInt = Field(32, description="answers written together: what a crash can lose")
+    block_rows: PositiveInt = Field(32, description="answers asked and written together: what a crash can lose")
     max_failed_share: Share = Field(0.5, description="of the last answers: with more truncated, empty, looping or failed ones the run ends")
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -102,6 +103,11 @@ def keyed_draw(*key: str | int) -> int:
     """Return a 63-bit integer that depends on `key` alone: the same on every machine, in every order."""
     data = "\x1f".join(str(part) for part in key).encode("utf-8", errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
+
+
+def accepted(trace: Mapping[str, Any]) -> bool:
+    """Whether rejection sampling keeps a trace: it is right, and nothing is wrong with its form (no loop, no garbage)."""
+    return bool(trace["verdict"] == "right" and trace["status"] == "ok")
 
 
 def trace_id(problem_id: str, teacher: str, sample: int) -> str:

@@ -90,6 +90,16 @@ class Store:
         names = [posixpath.basename(path.rstrip("/")) for path in self.fs.ls(folder, detail=False)]
         return sorted(name for name in names if self.fs.exists(f"{folder}/{name}/{MANIFEST}"))
 
+    def open(self, kind: str, folder: str) -> Artefact:
+        """Return the committed artefact in `<kind>/<folder>`, known by its manifest.
+
+        Raises:
+            StoreError: there is none.
+        """
+        name, _, hash_ = folder.rpartition("-")
+        manifest = Artefact(self, kind, name, hash_, {}).manifest()
+        return Artefact(self, kind, name, hash_, {key: manifest[key] for key in ("format", "kind", "settings", "inputs")})
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -168,6 +178,15 @@ class Artefact:
             raise StoreError("An artefact holds no rows", seen=self.label)
         return pa.concat_tables([pq.read_table(path, columns=columns, filesystem=self.store.arrow_fs) for path in sorted(paths)])
 
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Verify the artefact and yield its parquet rows in file order, a row group at a time."""
+        self.verify()
+        for entry in self.manifest()["files"]:
+            if entry["path"].endswith(".parquet"):
+                with pq.ParquetFile(f"{self.path}/{entry['path']}", filesystem=self.store.arrow_fs) as file:
+                    for group in range(file.num_row_groups):
+                        yield file.read_row_group(group, columns=columns)
+
     def read_json(self, name: str) -> Any:
         """Return one JSON file of the artefact."""
         with self.store.fs.open(f"{self.path}/{name}", "rb") as file:
@@ -189,8 +208,12 @@ class Artefact:
         return folder
 
     @contextlib.contextmanager
-    def staging(self) -> Iterator[Staging]:
-        """Give a local folder to fill; leaving the block without error commits it, an error throws it away."""
+    def staging(self, replace: bool = False) -> Iterator[Staging]:
+        """Give a local folder to fill; leaving the block without error commits it, an error throws it away.
+
+        With `replace`, a committed artefact gives way to the new one; otherwise the first commit wins. A kill while it gives way
+        leaves it whole in `<kind>/<name>-<hash>.replaced`.
+        """
         parent = f"{self.store.root}/.staging" if self.store.is_local else tempfile.gettempdir()
         folder = Path(parent) / f"{self.kind}-{self.name}-{self.hash}.{uuid.uuid4().hex}"
         try:
@@ -198,7 +221,10 @@ class Artefact:
                 folder.mkdir(parents=True)
                 staging = Staging(folder)
                 yield staging
+                replaced = self._give_way() if replace else None
                 self._commit(staging)
+                if replaced is not None:
+                    self.store.fs.rm(replaced, recursive=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self.clear_work()
@@ -207,6 +233,16 @@ class Artefact:
         """Remove the unfinished work, if any."""
         if self.store.fs.exists(self.work_path):
             self.store.fs.rm(self.work_path, recursive=True)
+
+    def _give_way(self) -> str | None:
+        """Move the committed artefact aside; return where it lies now."""
+        aside = f"{self.path}.replaced"
+        if not self.is_done():
+            return aside if self.store.fs.exists(aside) else None
+        if self.store.fs.exists(aside):
+            self.store.fs.rm(aside, recursive=True)
+        self.store.fs.mv(self.path, aside, recursive=True)
+        return aside
 
     def _commit(self, staging: Staging) -> None:
         local = fsspec.filesystem("file")

@@ -56,7 +56,7 @@ def handle(
     """
     settings = evaluate.model_dump(mode="json", include={"num_samples", "temperature", "top_p", "max_tokens"})
     settings |= {"student_prompt": student_prompt, "seed": seed}
-    settings["unboxed"] = {name: evaluate.benchmarks[name].unboxed for name in sorted(benchmarks)}
+    settings["unboxed"] = {name: evaluate.benchmarks[name].counts_unboxed for name in sorted(benchmarks)}
     inputs = {f"benchmark {name}": artefact for name, artefact in benchmarks.items()}
     if isinstance(student, str):
         settings["student"] = fingerprint(student)

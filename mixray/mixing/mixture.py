@@ -25,7 +25,7 @@ from mixray.progress import StageProgress
 from mixray.recipe import Blend
 from mixray.store import Artefact, Store
 
-COLUMNS = ["trace_id", "problem_id", "sample", "question", "response", "verdict"]
+COLUMNS = ["trace_id", "problem_id", "sample", "question", "response", "verdict", "status"]
 REPORT_EVERY = 200
 
 

@@ -16,14 +16,14 @@ from fractions import Fraction
 from typing import Any
 
 from mixray.errors import MixtureError
-from mixray.rows import keyed_draw
+from mixray.rows import accepted, keyed_draw
 
 
 def first_right(traces: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return each solved problem's right trace; of several, the one with the lowest sample number."""
+    """Return each solved problem's right and well-formed trace; of several, the one with the lowest sample number."""
     chosen: dict[str, dict[str, Any]] = {}
     for trace in traces:
-        if trace["verdict"] != "right":
+        if not accepted(trace):
             continue
         seen = chosen.get(trace["problem_id"])
         if seen is None or (trace["sample"], trace["trace_id"]) < (seen["sample"], seen["trace_id"]):

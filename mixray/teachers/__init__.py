@@ -1,5 +1,7 @@
-"""Teachers: language models whose answers make pools."""
+"""Teachers: language models, near or far, and files of their answers; what they say makes pools."""
 
-from mixray.teachers.generate import handle, run
+from mixray.teachers.pools import handle, run
+from mixray.teachers.words import pool_in_words
+from mixray.teachers.work import Rule
 
-__all__ = ["handle", "run"]
+__all__ = ["Rule", "handle", "pool_in_words", "run"]

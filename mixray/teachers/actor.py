@@ -1,76 +1,156 @@
-"""The actor of a teacher's pool: blocks of requests in, blocks of traces out, every row with a status.
+"""The actor of a teacher's pool: blocks of problems in, part files of judged traces out, every trace with a status.
 
-It keeps nothing: a block whose actor is killed is asked again elsewhere, under the same ids and seeds.
+In: blocks of REQUEST rows. Out: one row of counts for each block; its traces lie in a part file by then. The actor keeps nothing: a
+block whose actor is killed is asked again elsewhere, under the same ids and seeds, and written under the same name.
 """
 
 from __future__ import annotations
 
-import functools
+import queue
+import time
+import uuid
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from mixray.chat import ask, load_tokenizer, prompt_ids
-from mixray.models import resolve
-from mixray.recipe import Teacher
-from mixray.rows import TRACE
-from mixray.teachers.attempts import Attempts
-from mixray.teachers.engine import Answer, BadRequest, Engine, Feed
+from mixray.chat import ask
+from mixray.rows import trace_id, trace_seed
+from mixray.teachers import form
+from mixray.teachers.parts import Stamp, write_part
+from mixray.teachers.source import Answer, BadRequest
+from mixray.teachers.tally import Tally
+from mixray.teachers.work import Work
 
 
 class TeacherActor:
-    """Asks one engine; calls may overlap, and should, so that the engine never waits for the end of a block."""
+    """Asks one source; calls may overlap, and should, so that the source never waits for the end of a block."""
 
-    def __init__(self, teacher: Teacher, engine: type[Engine], attempts: Attempts) -> None:
-        note = attempts.begin()
-        self.teacher = teacher
+    def __init__(self, work: Work) -> None:
+        self.work, self.actor, self.started, self.first_asked = work, uuid.uuid4().hex, time.time(), 0.0
+        note = work.attempts.begin()
+
+        def died(error: BaseException) -> None:
+            work.attempts.died(note, error)
+
         try:
-            self.tokenizer = load_tokenizer(resolve(teacher.model))
-            self.feed = Feed(functools.partial(engine, teacher), functools.partial(attempts.died, note))
+            self.source = work.make_source(died)
         except Exception as error:
-            attempts.died(note, error)
+            died(error)
             raise
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the traces that answer a block of REQUEST rows, in its order; their verdicts are still empty."""
-        rows = batch.to_pylist()
-        prompts = [self.prompt(row["question"]) for row in rows]
-        asked = [self.feed.ask(prompt, row["seed"]) for prompt, row in zip(prompts, rows, strict=True)]
-        answered = [
-            row | outcome(future) | {"num_prompt_tokens": len(prompt)} for row, prompt, future in zip(rows, prompts, asked, strict=True)
-        ]
-        return pa.Table.from_pylist(answered, schema=TRACE)
+        """Answer a block of REQUEST rows, write its part, and return its counts."""
+        self.first_asked = self.first_asked or time.time()
+        rows = Block(self, batch.to_pylist()).answered()
+        stamp = Stamp(self.work.run, self.actor, self.started, self.first_asked, time.time())
+        write_part(self.work.store, self.work.folder, rows, stamp)
+        return Tally.of(rows).table()
 
     def __del__(self) -> None:
         """Ray Data drops the instance when the pool shrinks or ends."""
-        if hasattr(self, "feed"):
-            self.feed.close()
-
-    def prompt(self, question: str) -> list[int]:
-        """Return the tokens that put a question to this teacher."""
-        return prompt_ids(self.tokenizer, ask(question, self.teacher.prompt_template, self.teacher.system_prompt))
+        if hasattr(self, "source"):
+            self.source.close()
 
 
-def outcome(future: Future[Answer]) -> dict[str, Any]:
-    """Wait for a request and return the columns of its trace; whatever happens, there is a row."""
-    try:
-        answer = future.result()
-    except BadRequest as error:
-        return _columns(Answer("", "", "error", 0), None, "error", str(error))
-    if answer.finish_reason not in ("stop", "length"):
-        return _columns(replace(answer, finish_reason="error"), answer.text, "error", f"the engine ended it: {answer.finish_reason}")
-    status = "truncated" if answer.finish_reason == "length" else "ok" if answer.text.strip() else "empty"
-    return _columns(answer, answer.text, status, None)
+@dataclass
+class Quest:
+    """One problem on its way: what was asked of it, and what came back."""
+
+    problem: dict[str, Any]
+    asked: int = 0
+    right: int = 0
+    refused: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _columns(answer: Answer, response: str | None, status: str, error: str | None) -> dict[str, Any]:
+class Block:
+    """A few problems asked side by side; each is asked again as soon as an answer shows that it must be, and never later."""
+
+    def __init__(self, actor: TeacherActor, problems: list[dict[str, Any]]) -> None:
+        self.source, self.work, self.teacher = actor.source, actor.work, actor.work.teacher
+        self.quests = [Quest(problem) for problem in problems]
+        self.ended: queue.SimpleQueue[tuple[Quest, int, Future[Answer]]] = queue.SimpleQueue()
+        self.flying = 0
+
+    def answered(self) -> list[dict[str, Any]]:
+        """Return the traces of every problem, in the order of the problems and their samples."""
+        until = self.teacher.until
+        for quest in self.quests:
+            for _ in range(until.right if until else self.teacher.num_samples):
+                self._ask(quest)
+        while self.flying:
+            arrived = self._arrived(all_of_them=until is None)
+            self._judge([row for _, row in arrived])
+            for quest, row in arrived:
+                quest.rows.append(row)
+                quest.right += row["verdict"] == "right"
+                if until and row["verdict"] != "right" and quest.asked < until.at_most and not quest.refused:
+                    self._ask(quest)
+        return [row for quest in self.quests for row in sorted(quest.rows, key=lambda row: row["sample"])]
+
+    def _ask(self, quest: Quest) -> None:
+        sample, problem = quest.asked, quest.problem
+        quest.asked += 1
+        self.flying += 1
+        messages = ask(problem["question"], self.teacher.prompt_template, self.teacher.system_prompt)
+        future = self.source.ask(messages, trace_seed(self.work.seed, self.work.name, problem["problem_id"], sample))
+        future.add_done_callback(lambda done: self.ended.put((quest, sample, done)))
+
+    def _arrived(self, all_of_them: bool) -> list[tuple[Quest, dict[str, Any]]]:
+        """Wait for answers: for all, where none leads to another question, else for one and those that came with it."""
+        arrived = []
+        while self.flying and (all_of_them or not arrived or not self.ended.empty()):
+            quest, sample, future = self.ended.get()
+            self.flying -= 1
+            arrived.append((quest, self._row(quest, sample, future)))
+        return arrived
+
+    def _row(self, quest: Quest, sample: int, future: Future[Answer]) -> dict[str, Any]:
+        problem, name = quest.problem, self.work.name
+        row = problem | {
+            "trace_id": trace_id(problem["problem_id"], name, sample),
+            "teacher": name,
+            "sample": sample,
+            "seed": trace_seed(self.work.seed, name, problem["problem_id"], sample),
+            "engine": self.source.name,
+            "template": self.source.template,
+        }
+        try:
+            answer = future.result()
+        except BadRequest as error:
+            quest.refused = True
+            return row | _nothing(str(error))
+        text = form.with_thinking(
+            form.storable(answer.text), self.teacher.think_tags, self.source.opens_thinking, self.teacher.thinking == "keep"
+        )
+        failed = answer.finish_reason not in ("stop", "length")
+        return row | {
+            "response": text,
+            "finish_reason": "error" if failed else answer.finish_reason,
+            "num_prompt_tokens": answer.num_prompt_tokens,
+            "num_response_tokens": answer.num_response_tokens,
+            "seconds": answer.seconds,
+            "status": "error" if failed else form.status(text, answer.finish_reason),
+            "error": f"it was ended: {answer.finish_reason}" if failed else None,
+            "repetition": form.repetition(text),
+        }
+
+    def _judge(self, rows: list[dict[str, Any]]) -> None:
+        columns = [[row[name] for row in rows] for name in ("response", "gold", "finish_reason")]
+        for row, verdict in zip(rows, self.work.rule.verify(*columns, self.work.rule.unboxed), strict=True):
+            row |= {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
+
+
+def _nothing(error: str) -> dict[str, Any]:
     return {
-        "response": response,
-        "finish_reason": answer.finish_reason,
-        "num_response_tokens": answer.num_tokens,
-        "seconds": answer.seconds,
-        "status": status,
-        "error": error,
+        "response": None,
+        "finish_reason": "error",
+        "num_prompt_tokens": 0,
+        "num_response_tokens": 0,
+        "seconds": 0.0,
+        "status": "error",
+        "error": form.storable(error),
+        "repetition": 0.0,
     }

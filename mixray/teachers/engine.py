@@ -6,6 +6,7 @@ because a retry on a dead engine would fail for ever, while Ray replaces a dead 
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
@@ -14,33 +15,32 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from mixray.errors import TeacherError
 from mixray.models import resolve
 from mixray.recipe import Teacher
+from mixray.teachers.source import Answer, BadRequest
 
 # Fastest of what was tried on CPU: bfloat16 is emulated there, and compiling costs more than a small model ever gains. Prompts are not
 # taken in by parts, because vLLM then rewinds a request's random generator, which a CPU generator cannot.
 CPU_ARGUMENTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "enable_chunked_prefill": False}
 GPU_ARGUMENTS: dict[str, Any] = {"max_num_seqs": 256}
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's kernels are made for
 # Not the recipe's to change.
 FIXED_ARGUMENTS: dict[str, Any] = {"trust_remote_code": False, "disable_log_stats": True}
 
 
-class BadRequest(Exception):
-    """The engine refuses this one request; it is well otherwise."""
-
-
 @dataclass(frozen=True)
-class Answer:
-    """What came of one request; `seconds` runs from asking to the end."""
+class Completion:
+    """What came of one request, as the engine tells it."""
 
     request_id: str
     text: str
     finish_reason: str
     num_tokens: int
-    seconds: float = 0.0
 
 
 class Engine(Protocol):
@@ -51,7 +51,7 @@ class Engine(Protocol):
     def add(self, request_id: str, prompt: list[int], seed: int) -> None:
         """Take a request in, or raise BadRequest."""
 
-    def step(self) -> list[Answer]:
+    def step(self) -> list[Completion]:
         """Do one step of work for every running request; return those that ended."""
 
     def has_unfinished(self) -> bool:
@@ -66,14 +66,16 @@ class VllmEngine:
 
     def __init__(self, teacher: Teacher) -> None:
         on_cpu = teacher.num_gpus == 0
-        arguments = (CPU_ARGUMENTS if on_cpu else GPU_ARGUMENTS) | teacher.engine | FIXED_ARGUMENTS
+        arguments = _arguments(teacher)
         _prepare_environment(on_cpu, teacher.threads, arguments)
         import torch
         from vllm import EngineArgs
+        from vllm.lora.request import LoRARequest
         from vllm.v1.engine.llm_engine import LLMEngine
 
         torch.set_num_threads(teacher.threads)
         self.teacher = teacher
+        self.adapter = LoRARequest("adapter", 1, adapter_folder(teacher.lora)) if teacher.lora else None
         self.engine = LLMEngine.from_engine_args(EngineArgs(model=resolve(teacher.model), **arguments))
         self.tokenizer = self.engine.get_tokenizer()
         self.max_model_len = int(self.engine.model_config.max_model_len)
@@ -93,20 +95,21 @@ class VllmEngine:
             seed=seed if self.teacher.temperature > 0 else None,  # a generator per row, for nothing where none is drawn from
             detokenize=False,  # decoded once at the end rather than token by token between steps
             output_kind=RequestOutputKind.FINAL_ONLY,
+            **self.teacher.sampling,
         )
         try:
-            self.engine.add_request(request_id, tokens_input(prompt), sampling)
+            self.engine.add_request(request_id, tokens_input(prompt), sampling, lora_request=self.adapter)
         except ValueError as error:
             raise BadRequest(str(error)) from error
 
-    def step(self) -> list[Answer]:
+    def step(self) -> list[Completion]:
         """Run one step of continuous batching."""
         answers = []
         for output in self.engine.step():
             if output.finished:
                 best = output.outputs[0]
                 text = self.tokenizer.decode(best.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                answers.append(Answer(output.request_id, text, str(best.finish_reason), len(best.token_ids)))
+                answers.append(Completion(output.request_id, text, str(best.finish_reason), len(best.token_ids)))
         return answers
 
     def has_unfinished(self) -> bool:
@@ -120,8 +123,35 @@ class VllmEngine:
 
 def places(teacher: Teacher) -> int:
     """Return how many requests one engine runs at once."""
-    arguments = (CPU_ARGUMENTS if teacher.num_gpus == 0 else GPU_ARGUMENTS) | teacher.engine
-    return int(arguments["max_num_seqs"])
+    return int(_arguments(teacher)["max_num_seqs"])
+
+
+def adapter_folder(lora: str) -> str:
+    """Return the local folder of a LoRA adapter; an id on the hub is fetched.
+
+    Raises:
+        TeacherError: there is none, or it holds no adapter in safetensors.
+    """
+    folder = Path(lora).expanduser()
+    if not folder.is_dir() and lora.count("/") == 1:
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(lora, allow_patterns=["adapter_config.json", "adapter_model.safetensors"]))
+    missing = [name for name in ("adapter_config.json", "adapter_model.safetensors") if not (folder / name).is_file()]
+    if missing:
+        raise TeacherError("A LoRA adapter cannot be loaded", seen=lora, rule=f"a folder with {' and '.join(missing)}", do="see peft")
+    return str(folder.resolve())
+
+
+def _arguments(teacher: Teacher) -> dict[str, Any]:
+    """Return the engine's arguments: ours by device, the adapter's, the recipe's, and those that are not the recipe's to change."""
+    arguments = dict(CPU_ARGUMENTS if teacher.num_gpus == 0 else GPU_ARGUMENTS)
+    if teacher.num_gpus > 1:
+        arguments["tensor_parallel_size"] = int(teacher.num_gpus) // int(teacher.engine.get("pipeline_parallel_size", 1))
+    if teacher.lora:
+        rank = json.loads(Path(adapter_folder(teacher.lora), "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": min(size for size in LORA_RANKS if size >= rank)}
+    return arguments | teacher.engine | FIXED_ARGUMENTS
 
 
 def _prepare_environment(on_cpu: bool, threads: int, arguments: dict[str, Any]) -> None:
@@ -191,9 +221,10 @@ class Feed:
         while not self._closing:
             self._take_in(engine)
             if engine.has_unfinished():
-                for answer in engine.step():
-                    request = self._running.pop(answer.request_id)
-                    request.future.set_result(replace(answer, seconds=time.monotonic() - request.asked_at))
+                for done in engine.step():
+                    request = self._running.pop(done.request_id)
+                    seconds = time.monotonic() - request.asked_at
+                    request.future.set_result(Answer(done.text, done.finish_reason, len(request.prompt), done.num_tokens, seconds))
         engine.close()
 
     def _take_in(self, engine: Engine) -> None:

@@ -1,87 +1,150 @@
-"""The rows of a growing pool: part files in the work folder, one for each block Ray Data has written.
+"""The part files of a growing pool: one for each block of problems, whole or absent.
 
-In: a folder that other processes write to. Out: which rows are there, how they went, how fast they come. A file that is still being
-written, or was left half written by a kill, counts for nothing: Ray Data's checkpoint knows it as pending and removes it.
+In: judged traces of a block. Out: which problems are answered, and at the end all traces in the order of the problems. A part is written
+beside its place and renamed (one put on an object store), under a name its problems make, so a block done twice is there once. Whatever
+is killed, a problem's traces are all in a part or the problem counts as not asked. Where two parts hold one problem, as after a writer
+that was thought dead, all its traces come from one of them.
+
+Ray Data's own row checkpoints would do for fixed samples; they need a write task after each block and cannot hold a problem's traces
+together or take failed blocks back (README, "What was measured").
 """
 
 from __future__ import annotations
 
-import contextlib
-import posixpath
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixray.progress import StageProgress
-from mixray.rows import TRACE
+from mixray.rows import TRACE, digest
 from mixray.store import Store
-from mixray.teachers.attempts import Attempts
+from mixray.teachers.tally import Tally
 
-POLL_SECONDS = 1.0
-
-
-@dataclass
-class Parts:
-    """What has been written so far; `refresh` looks again and reads only what is new."""
-
-    store: Store
-    folder: str
-    tables: dict[str, pa.Table] = field(default_factory=dict)
-
-    def refresh(self) -> None:
-        """Take in new files and forget those that went."""
-        self.store.fs.invalidate_cache()
-        found = self.store.fs.ls(self.folder, detail=False) if self.store.fs.exists(self.folder) else []
-        paths = {path for path in found if path.endswith(".parquet")}
-        self.tables = {path: table for path, table in self.tables.items() if path in paths}
-        for path in sorted(paths - self.tables.keys()):
-            with contextlib.suppress(OSError, pa.ArrowInvalid):  # not whole yet
-                self.tables[path] = pq.read_table(self._path(path), schema=TRACE, filesystem=self.store.arrow_fs)
-
-    def rows(self) -> pa.Table:
-        """Return every row, in no order."""
-        return pa.concat_tables([TRACE.empty_table(), *self.tables.values()])
-
-    def _path(self, path: str) -> str:
-        return f"{self.folder}/{posixpath.basename(path)}"
+PART = pa.schema([("position", pa.int64()), *TRACE])
+FOLDER = "parts"
+_STAMP, _TALLY = b"mixray.stamp", b"mixray.tally"
+_READERS = 8
 
 
-@contextlib.contextmanager
-def watched(parts: Parts, total: int, progress: StageProgress, attempts: Attempts) -> Iterator[None]:
-    """Show the pool growing while the block runs; as long as it grows, the engines' failed starts are forgiven."""
-    ended = threading.Event()
+@dataclass(frozen=True)
+class Stamp:
+    """Who wrote a part and when (seconds since the epoch): what a pool took is added up from these, over all runs and kills."""
 
-    def watch() -> None:
-        first: tuple[float, int] | None = None
-        before = parts.rows().num_rows
-        while not ended.wait(POLL_SECONDS):
-            parts.refresh()
-            rows = parts.rows()
-            if rows.num_rows > before:
-                before = rows.num_rows
-                attempts.clear()
-            tokens, now = sum(rows["num_response_tokens"].to_pylist()), time.monotonic()
-            first = first or ((now, tokens) if rows.num_rows else None)
-            progress.update(rows.num_rows, total, **_facts(rows, tokens, now, first))
+    run: str
+    actor: str
+    actor_started: float
+    first_asked: float
+    written: float
 
-    watcher = threading.Thread(target=watch, daemon=True, name="mixray-pool-progress")
-    progress.update(parts.rows().num_rows, total, state="starting the engine")
-    watcher.start()
+
+@dataclass(frozen=True)
+class Part:
+    """One part file: its problems' positions, its counts, its stamp."""
+
+    path: str
+    positions: npt.NDArray[np.int64]
+    tally: Tally
+    stamp: Stamp
+
+
+def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp: Stamp) -> None:
+    """Write a block's traces; an earlier part of the same problems is replaced.
+
+    Raises:
+        OSError: the disk is full, or the storage cannot be written.
+    """
+    positions = sorted({row["position"] for row in rows})
+    metadata = {_STAMP: json.dumps(asdict(stamp)), _TALLY: json.dumps(asdict(Tally.of(rows)))}
+    table = pa.Table.from_pylist(rows, schema=PART.with_metadata(metadata))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    path = f"{work_folder}/{FOLDER}/{positions[0]:09d}-{digest(positions, 12)}.parquet"
+    if store.is_local:
+        _write_local(Path(path), buffer.getvalue())
+    else:
+        store.fs.pipe_file(path, buffer.getvalue())
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield
+        with staged.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.rename(path)
     finally:
-        ended.set()
-        watcher.join()
+        staged.unlink(missing_ok=True)
 
 
-def _facts(rows: pa.Table, tokens: int, now: float, first: tuple[float, int] | None) -> dict[str, str | float]:
-    if not rows.num_rows or first is None:
-        return {"state": "starting the engine"}
-    facts: dict[str, str | float] = {"right": f"{rows['verdict'].to_pylist().count('right') / rows.num_rows:.0%}"}
-    if now > first[0]:
-        facts["tokens_per_second"] = (tokens - first[1]) / (now - first[0])
-    return facts
+class Parts:
+    """What has been written so far of `num_problems` problems."""
+
+    def __init__(self, store: Store, work_folder: str, num_problems: int) -> None:
+        """Look at every part; one that cannot be read is removed, and its problems count as not asked."""
+        self.store = store
+        store.fs.invalidate_cache()
+        folder = f"{work_folder}/{FOLDER}"
+        found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
+        names = sorted(path.rsplit("/", 1)[-1] for path in found)
+        paths = [f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith(".")]
+        with ThreadPoolExecutor(_READERS) as readers:
+            self.parts = [part for part in readers.map(self._look, paths) if part is not None]
+        self.owner = np.full(num_problems, -1, np.int32)
+        for index, part in enumerate(self.parts):
+            free = part.positions[self.owner[part.positions] < 0]
+            self.owner[free] = index
+
+    def missing(self) -> npt.NDArray[np.int64]:
+        """Return the positions of the problems that no part holds."""
+        return np.flatnonzero(self.owner < 0)
+
+    def tally(self) -> Tally:
+        """Return the counts over all parts."""
+        total = Tally()
+        for part in self.parts:
+            total.add(part.tally)
+        return total
+
+    def ordered(self, problems_per_table: int) -> Iterator[pa.Table]:
+        """Yield all traces by problem and sample, so many problems at a time; only what one table needs is in memory."""
+        firsts = np.array([part.positions[0] for part in self.parts])
+        lasts = np.array([part.positions[-1] for part in self.parts])
+        for start in range(0, len(self.owner), problems_per_table):
+            touched = np.flatnonzero((firsts < start + problems_per_table) & (lasts >= start))
+            tables = [self._rows(int(index), start, start + problems_per_table) for index in touched]
+            table = pa.concat_tables([PART.empty_table(), *tables])
+            if table.num_rows:
+                yield table.sort_by([("position", "ascending"), ("sample", "ascending")]).drop_columns("position").cast(TRACE)
+
+    def remove(self, parts: Iterable[Part]) -> None:
+        """Remove parts, so that their problems are asked again."""
+        for part in parts:
+            self.store.fs.rm_file(part.path)
+
+    def _look(self, path: str) -> Part | None:
+        try:
+            with pq.ParquetFile(path, filesystem=self.store.arrow_fs) as file:
+                metadata = file.schema_arrow.metadata
+                positions = np.unique(file.read(columns=["position"])["position"].to_numpy())
+            return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**json.loads(metadata[_STAMP])))
+        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):  # torn by a power cut, or not ours
+            self.store.fs.rm_file(path)
+            return None
+
+    def _rows(self, index: int, start: int, end: int) -> pa.Table:
+        table = pq.read_table(self.parts[index].path, schema=PART, filesystem=self.store.arrow_fs)
+        positions = table["position"].to_numpy()
+        mine = (positions >= start) & (positions < end) & (self.owner[positions] == index)
+        return table.filter(pa.array(mine))

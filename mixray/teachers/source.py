@@ -35,6 +35,8 @@ class Source(Protocol):
     """What answers, with its version; it stands on every trace."""
     template: str
     """A digest of what is put around a question before a model sees it."""
+    opens_thinking: bool
+    """Whether the prompt already holds the tag that opens the thinking part, so that answers lack it."""
 
     def ask(self, messages: Messages, seed: int) -> Future[Answer]:
         """Queue a question."""

@@ -8,20 +8,26 @@ from pathlib import Path
 
 from mixray.chat import load_tokenizer
 from mixray.recipe import Teacher
-from mixray.teachers.engine import Answer, BadRequest
+from mixray.teachers.engine import Completion
+from mixray.teachers.source import BadRequest
 
 FINE = r"it is \boxed{4}"
 ENDINGS = {
     "well": (FINE, "stop"),
-    "garbage": ("\x00�]]{{ \\boxed{", "stop"),
+    "garbage": ("\x00\x01\ufffd]]{{ \\boxed{", "stop"),
     "empty": (" ", "stop"),
-    "loop": (FINE * 20, "length"),
+    "loop": ("Wait, let me check that again. " * 60 + FINE, "stop"),
+    "cut": (f"so far {FINE} but", "length"),
+    "wrong": (r"it is \boxed{5}", "stop"),
     "abort": (FINE, "abort"),
 }
 
 
 class ScriptedEngine:
-    """Answers one request in each step. `crash` fails and `kill` kills, once each in `engine["folder"]`; `die` always fails."""
+    """Answers one request in each step. `crash` fails and `kill` kills, once each in `engine["folder"]`; `die` always fails.
+
+    `sometimes` is right for one seed in three; `refuse` is refused. Each start leaves a file `started-<pid>`, each request a line in it.
+    """
 
     def __init__(self, teacher: Teacher) -> None:
         if "no_start" in teacher.engine:
@@ -29,21 +35,26 @@ class ScriptedEngine:
         self.folder = Path(teacher.engine["folder"])
         self.tokenizer = load_tokenizer(teacher.model)
         self.waiting: list[tuple[str, str]] = []
+        self.log = (self.folder / f"started-{os.getpid()}").open("a", buffering=1)
 
     def add(self, request_id: str, prompt: list[int], seed: int) -> None:
-        word = self.tokenizer.decode(prompt).split("?")[0].split()[-1]
+        text = self.tokenizer.decode(prompt)
+        word = text.split("?")[0].split()[-1]
+        self.log.write(f"{word} {seed}\n")
+        if word == "sometimes":
+            word = "wrong" if seed % 3 else "well"
         if word == "refuse":
             raise BadRequest("scripted: refused")
         self.waiting.append((request_id, word))
 
-    def step(self) -> list[Answer]:
+    def step(self) -> list[Completion]:
         request_id, word = self.waiting.pop(0)
         if word == "die" or (word == "crash" and self._first("crash")):
             raise RuntimeError("scripted: the engine died")
         if word == "kill" and self._first("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
         text, finish_reason = ENDINGS.get(word, ENDINGS["well"])
-        return [Answer(request_id, text, finish_reason, len(text))]
+        return [Completion(request_id, text, finish_reason, len(text))]
 
     def has_unfinished(self) -> bool:
         return bool(self.waiting)
@@ -61,4 +72,5 @@ class PatientEngine(ScriptedEngine):
     """Answers everything well."""
 
     def add(self, request_id: str, prompt: list[int], seed: int) -> None:
+        self.log.write(f"well {seed}\n")
         self.waiting.append((request_id, "well"))

@@ -13,7 +13,8 @@ from mixray.errors import TeacherError
 from mixray.recipe import Teacher
 from mixray.store import Store
 from mixray.teachers.attempts import Attempts
-from mixray.teachers.engine import Answer, BadRequest, Feed, places
+from mixray.teachers.engine import Completion, Feed, places
+from mixray.teachers.source import BadRequest
 
 
 class SlowFirst:
@@ -29,10 +30,10 @@ class SlowFirst:
             raise BadRequest("an empty prompt")
         self.running.append(request_id)
 
-    def step(self) -> list[Answer]:
+    def step(self) -> list[Completion]:
         if len(self.running) == 1 and not self.released.wait(0.01):
             return []
-        return [Answer(self.running.pop(), "text", "stop", 1)]
+        return [Completion(self.running.pop(), "text", "stop", 1)]
 
     def has_unfinished(self) -> bool:
         return bool(self.running)

@@ -1,0 +1,55 @@
+"""What an answer looks like, whatever it says: finished or cut off, empty, looping, garbled; and where its thinking ends.
+
+Pure: text in, words out, the same on every machine. Whether the answer is right is not judged here.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+OPEN, CLOSE = "<think>", "</think>"  # what `mixray.verify` and the students' data know
+LOOPING_REPETITION = 0.9  # prose and worked mathematics compress to a third or so; a loop to a tenth or less
+LOOPING_CHARACTERS = 400  # a short answer may well repeat itself
+GARBLED_SHARE = 0.05  # of characters that no text holds
+
+
+def repetition(text: str) -> float:
+    """Return the share of `text` that says nothing new: 1 minus its compressed size over its size, at least 0."""
+    data = text.encode("utf-8", errors="replace")
+    return max(0.0, 1 - len(zlib.compress(data, 6)) / len(data)) if data else 0.0
+
+
+def status(text: str, finish_reason: str | None) -> str:
+    """Return ok, truncated, looping, garbled or empty; the first that holds of empty, garbled, looping, truncated."""
+    if not text.strip():
+        return "truncated" if finish_reason == "length" else "empty"
+    odd = sum(letter == "\ufffd" or (letter < " " and letter not in "\n\r\t") for letter in text)
+    if odd > GARBLED_SHARE * len(text):
+        return "garbled"
+    if len(text) >= LOOPING_CHARACTERS and repetition(text) >= LOOPING_REPETITION:
+        return "looping"
+    return "truncated" if finish_reason == "length" else "ok"
+
+
+def storable(text: str) -> str:
+    """Return `text` without what UTF-8 cannot hold: lone surrogates become U+FFFD."""
+    return text.encode("utf-8", errors="surrogatepass").decode("utf-8", errors="replace")
+
+
+def with_thinking(text: str, tags: tuple[str, str], opened: bool, keep: bool) -> str:
+    """Return a response with its thinking in `<think>` and `</think>`, or without it.
+
+    Args:
+        text: what the model wrote.
+        tags: how this model marks thinking.
+        opened: whether the prompt already held the opening tag, as some chat templates end with it; it is put back.
+        keep: False drops everything up to the last closing tag; of an answer that never stops thinking nothing is left.
+    """
+    if opened and not text.lstrip().startswith(tags[0]):
+        text = f"{tags[0]}{text}"
+    if tags != (OPEN, CLOSE):
+        text = text.replace(tags[0], OPEN).replace(tags[1], CLOSE)
+    if keep:
+        return text
+    after = text.rpartition(CLOSE)[2]
+    return after.partition(OPEN)[0].lstrip()

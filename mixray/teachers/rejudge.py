@@ -1,0 +1,109 @@
+"""Verdicts anew on answers that are there: nothing is asked again because a policy changed.
+
+In: a pool, or a sibling of it whose answers were asked alike and judged otherwise. Out: the parts of the new pool, or the pool itself
+with new verdicts. A kill in between costs the judging, never an answer: the old pool stays until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from mixray.errors import StoreError
+from mixray.recipe import Asked
+from mixray.store import Artefact
+from mixray.teachers.parts import Parts, Stamp, write_part
+from mixray.teachers.tally import Tally
+from mixray.teachers.work import Rule
+
+JUDGED_BY = "judged_by"
+Changes = Counter[tuple[str, str]]
+"""How many verdicts went from one to another."""
+
+
+def sibling(pool: Artefact) -> Artefact | None:
+    """Return a pool with the same answers under another policy, where the store holds one."""
+    for folder in pool.store.list(pool.kind):
+        if not folder.startswith(f"{pool.name}-"):
+            continue
+        other = pool.store.open(pool.kind, folder)
+        if other.hash != pool.hash and _asked(other.made_by) == _asked(pool.made_by):
+            return other
+    return None
+
+
+def _asked(made_by: dict[str, Any]) -> dict[str, Any]:
+    return made_by | {"settings": {key: value for key, value in made_by["settings"].items() if key != JUDGED_BY}}
+
+
+def adopt(pool: Artefact, teacher: Asked, problems: Artefact, rule: Rule, parts: Parts) -> Tally:
+    """Write a sibling's answers, judged by `rule`, as parts of `pool`; return what was adopted.
+
+    Where answers are asked until enough are right, each problem keeps those it would have got under this rule; a problem that would
+    have been asked further is left to be asked.
+    """
+    other = None if parts.parts else sibling(pool)
+    adopted = Tally()
+    if other is None:
+        return adopted
+    stamp = _stamp(other)
+    problem_ids = (problem_id for table in problems.tables(["problem_id"]) for problem_id in table["problem_id"].to_pylist())
+    places = enumerate(problem_ids)
+    for table in other.tables():
+        rows = []
+        for problem_id, traces in itertools.groupby(rejudged(table, rule).to_pylist(), key=lambda row: row["problem_id"]):
+            position = next((place for place, known in places if known == problem_id), None)
+            if position is None:
+                raise StoreError("A pool holds a problem its problem set lacks", seen=f"{other.label}: {problem_id}")
+            rows += [row | {"position": position} for row in _due(list(traces), teacher)]
+        if rows:
+            write_part(pool.store, pool.work_path, rows, stamp)
+            adopted.add(Tally.of(rows))
+    return adopted
+
+
+def _due(traces: list[dict[str, Any]], teacher: Asked) -> list[dict[str, Any]]:
+    """Return the traces this teacher's rule of asking would have led to, or none where it would have asked for more."""
+    if teacher.until is None:
+        return traces
+    right = 0
+    for index, trace in enumerate(traces):
+        right += trace["verdict"] == "right"
+        if right == teacher.until.right:
+            return traces[: index + 1]
+    ended = len(traces) >= teacher.until.at_most or traces[-1]["response"] is None
+    return traces if ended else []
+
+
+def _stamp(other: Artefact) -> Stamp:
+    """Return a stamp that carries over what the answers took when they were asked."""
+    out, now = other.outcome, time.time()
+    return Stamp(f"rejudged {other.hash}", other.hash, now - out["replica_seconds"], now - out["seconds"], now)
+
+
+def rejudged(table: pa.Table, rule: Rule) -> pa.Table:
+    """Return TRACE rows with the verdicts `rule` gives them; a judge's opinions are dropped."""
+    columns = [table[name].to_pylist() for name in ("response", "gold", "finish_reason")]
+    verdicts = rule.verify(*columns, rule.unboxed)
+    for name in ("answer", "verdict", "verdict_reason"):
+        table = _with(table, name, [getattr(verdict, name) for verdict in verdicts])
+    for name in ("rule_verdict", "rule_reason", "judge_verdict"):
+        table = _with(table, name, [None] * table.num_rows)
+    return table
+
+
+def _with(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(values, pa.string()))
+
+
+def changes(pool: Artefact, rule: Rule) -> Iterator[tuple[pa.Table, Changes]]:
+    """Yield a pool's rows with new verdicts, and how many changed from what to what."""
+    for table in pool.tables():
+        again = rejudged(table, rule)
+        pairs = zip(table["verdict"].to_pylist(), again["verdict"].to_pylist(), strict=True)
+        yield again, Counter(pair for pair in pairs if pair[0] != pair[1])

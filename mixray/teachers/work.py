@@ -1,0 +1,57 @@
+"""Everything an actor must know to make its share of a pool; small and picklable, since it travels to every actor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mixray.recipe import Asked
+from mixray.store import Store
+from mixray.teachers.attempts import Attempts
+from mixray.teachers.source import Source
+
+
+class Verdict(Protocol):
+    """What a verifier says of one response."""
+
+    verdict: str
+    verdict_reason: str
+    answer: str | None
+
+
+Verify = Callable[[Sequence[str | None], Sequence[str | None], Sequence[str | None], bool], "list[Any]"]
+"""`verify(responses, golds, finish_reasons, unboxed)`: a Verdict for each response."""
+MakeSource = Callable[[Callable[[BaseException], None]], Source]
+"""Makes what answers; its argument is told of an engine's death before the process goes with it."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How answers are judged; two pools differ by it in their verdicts alone."""
+
+    verify: Verify
+    policy: str
+    """The version of what `verify` holds for equal."""
+    unboxed: bool
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies the rule in the hashes of pools."""
+        return {"policy": self.policy, "unboxed": self.unboxed}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One teacher's work on one problem set."""
+
+    name: str
+    teacher: Asked
+    seed: int
+    rule: Rule
+    make_source: MakeSource
+    store: Store
+    folder: str
+    """Where parts go: the pool's work folder."""
+    run: str
+    """The present run's name: earlier ones, which were killed, had others."""
+    attempts: Attempts

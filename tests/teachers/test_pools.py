@@ -1,0 +1,163 @@
+"""Pools under faults: every answer ends in one row, whatever happens to it or to its engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fsspec
+import pytest
+from asking import RULE, make_problems, scripted
+from scripted_engine import PatientEngine, ScriptedEngine
+
+from mixray.errors import TeacherError
+from mixray.progress import StageProgress
+from mixray.recipe import Teacher, Until
+from mixray.rows import TRACE, trace_seed
+from mixray.store import Store
+from mixray.teachers import Rule, handle, rejudge, run
+from mixray.teachers.parts import Parts
+
+WORDS = ["well", "garbage", "empty", "loop", "cut", "abort", "refuse", "crash", "kill"]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_every_answer_ends_in_one_row(store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
+    problems = make_problems(store, [f"{word}? {index}" for index, word in enumerate(WORDS)])
+    teacher = scripted(random_student, tmp_path, num_samples=2)
+    pool = run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine)
+    rows = pool.read_table()
+    assert rows.schema == TRACE
+    assert rows["trace_id"].to_pylist() == [f"p{problem}/odd/{sample}" for problem in range(len(WORDS)) for sample in range(2)]
+    by_word = {row["subject"]: row for row in rows.to_pylist()}
+    assert {word: (row["status"], row["verdict"], row["verdict_reason"]) for word, row in by_word.items()} == {
+        "well": ("ok", "right", "same"),
+        "garbage": ("garbled", "unknown", "no_answer"),
+        "empty": ("empty", "unknown", "empty"),
+        "loop": ("looping", "right", "same"),
+        "cut": ("truncated", "wrong", "truncated"),
+        "abort": ("error", "unknown", "error"),
+        "refuse": ("error", "unknown", "error"),
+        "crash": ("ok", "right", "same"),
+        "kill": ("ok", "right", "same"),
+    }
+    assert by_word["refuse"]["error"] == "scripted: refused"
+    assert by_word["loop"]["repetition"] > 0.9 > by_word["well"]["repetition"]
+    assert by_word["well"]["engine"].startswith("scripted ")
+    assert len(by_word["well"]["template"]) == 8
+    out = pool.outcome
+    assert {name: out[name] for name in ("num_problems", "num_traces", "right", "accepted", "num_solved", "truncated")} == {
+        "num_problems": 9, "num_traces": 18, "right": 8, "accepted": 6, "num_solved": 3, "truncated": 2,
+    }  # fmt: skip
+    assert out["statuses"] == {"ok": 6, "truncated": 2, "looping": 2, "garbled": 2, "empty": 2, "error": 4}
+    assert {stratum["subject"]: (stratum["traces"], stratum["right"], stratum["solved"]) for stratum in out["strata"]}["loop"] == (2, 2, 0)
+    assert not Path(pool.work_path).exists()
+    assert run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine).outcome == out
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_problem_is_asked_again_only_while_it_needs_to_be(
+    store: Store, quiet: StageProgress, random_student: str, tmp_path: Path
+) -> None:
+    problems = make_problems(store, [*(f"sometimes? {index}" for index in range(20)), "wrong? 20", "well? 21", "refuse? 22"])
+    teacher = scripted(random_student, tmp_path, until=Until(right=2, at_most=5))
+    rows = run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine).read_table().to_pylist()
+    by_problem: dict[str, list[bool]] = {}
+    for row in rows:
+        assert row["sample"] == len(by_problem.setdefault(row["problem_id"], []))
+        by_problem[row["problem_id"]].append(row["verdict"] == "right")
+    for number in range(20):
+        luck = [trace_seed(0, "odd", f"p{number}", sample) % 3 == 0 for sample in range(5)]
+        needed = next((count for count in range(2, 5) if sum(luck[:count]) == 2), 5)
+        assert by_problem[f"p{number}"] == luck[:needed]
+    assert [len(by_problem[f"p{number}"]) for number in (20, 21, 22)] == [5, 2, 2]
+    starts = list(tmp_path.glob("started-*"))
+    assert len(starts) == 1, "one engine for all rounds"
+    assert len(starts[0].read_text().splitlines()) == len(rows)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_store_behind_fsspec_works_alike(
+    quiet: StageProgress, random_student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "file", {"auto_mkdir": True})  # as object stores need no folders
+    store = Store(f"dir::file://{tmp_path}")
+    assert not store.is_local
+    problems = make_problems(store, ["well? 1", "crash? 2", "well? 3"])
+    pool = run(store, "odd", scripted(random_student, tmp_path), problems, 0, RULE, quiet, ScriptedEngine)
+    assert pool.read_table()["verdict"].to_pylist() == ["right"] * 3
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_resumed_pool_asks_only_for_what_is_missing(store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
+    problems = make_problems(store, [*(f"well? {index}" for index in range(6)), "die? 6"])
+    teacher = scripted(random_student, tmp_path, max_restarts=1)
+    with pytest.raises(TeacherError, match="the engine died"):
+        run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine)
+    pool = handle(store, "odd", teacher, problems, 0, RULE)
+    assert not pool.is_done()
+    parts = Parts(store, pool.work_path, 7)
+    written = {row["trace_id"]: row for table in parts.ordered(100) for row in table.to_pylist()}
+    assert len(written) in (4, 6)  # the block of the fatal question holds at most one other
+    for log in tmp_path.glob("started-*"):
+        log.unlink()
+    again = run(store, "odd", teacher, problems, 0, RULE, quiet, PatientEngine)
+    rows = again.read_table().to_pylist()
+    assert [row["problem_id"] for row in rows] == [f"p{index}" for index in range(7)]
+    assert [row for row in rows if row["trace_id"] in written] == list(written.values())
+    assert sum(len(log.read_text().splitlines()) for log in tmp_path.glob("started-*")) == 7 - len(written)
+    assert again.outcome["num_resumed"] == len(written)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_teacher_that_fails_too_often_is_stopped_and_may_try_again(
+    store: Store, quiet: StageProgress, random_student: str, tmp_path: Path
+) -> None:
+    problems = make_problems(store, [*(f"well? {index}" for index in range(4)), *(f"refuse? {index}" for index in range(600))])
+    teacher = scripted(random_student, tmp_path, block_rows=4, max_failed_share=0.5)
+    with pytest.raises(TeacherError, match=r"\d+ of 2\d\d, such as error: 'scripted: refused'"):
+        run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine)
+    asked = sum(len(log.read_text().splitlines()) for log in tmp_path.glob("started-*"))
+    assert asked < 604, "the breaker opened before everything was asked"
+    parts = Parts(store, handle(store, "odd", teacher, problems, 0, RULE).work_path, 604)
+    assert parts.tally().failed == 0
+    assert parts.tally().right == 4
+    again = run(store, "odd", teacher, problems, 0, RULE, quiet, PatientEngine)
+    assert again.outcome["right"] == 604
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_teacher_that_does_not_start_is_told(store: Store, quiet: StageProgress, random_student: str) -> None:
+    teacher = Teacher(model=random_student, engine={"no_start": True})
+    with pytest.raises(TeacherError, match="scripted: does not start"):
+        run(store, "odd", teacher, make_problems(store, ["well?"]), 0, RULE, quiet, ScriptedEngine)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_another_policy_judges_again_and_asks_nothing(store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
+    problems = make_problems(store, ["well? 1", "cut? 2", "wrong? 3"])
+    teacher = scripted(random_student, tmp_path)
+    first = run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine)
+    for log in tmp_path.glob("started-*"):
+        log.unlink()
+    other = Rule(RULE.verify, "another", unboxed=True)
+    second = run(store, "odd", teacher, problems, 0, other, quiet, ScriptedEngine)
+    assert second.hash != first.hash
+    assert not list(tmp_path.glob("started-*"))
+    assert second.read_table().equals(first.read_table())
+    assert second.outcome["seconds"] == pytest.approx(first.outcome["seconds"])
+    assert rejudge.sibling(second) == first
+
+
+def test_the_hash_follows_the_text_and_not_the_machine(store: Store, random_student: str) -> None:
+    problems = make_problems(store, ["well?"])
+    base = Teacher(model=random_student)
+
+    def hash_of(teacher: Teacher, seed: int = 0) -> str:
+        return handle(store, "t", teacher, problems, seed, RULE).hash
+
+    same = [{"replicas": (1, 4)}, {"threads": 7}, {"block_rows": 1}, {"num_gpus": 1}, {"max_restarts": 0}]
+    other = [{"temperature": 0.5}, {"max_tokens": 5}, {"system_prompt": "Be brief."}, {"num_samples": 2}, {"engine": {"dtype": "bfloat16"}}]
+    assert {hash_of(base.model_copy(update=change)) for change in same} == {hash_of(base)}
+    assert len({hash_of(base), hash_of(base, seed=1), *(hash_of(base.model_copy(update=change)) for change in other)}) == 2 + len(other)
+    assert json.dumps(handle(store, "t", base, problems, 0, RULE).made_by)
