@@ -52,6 +52,10 @@ class StoreError(MixrayError):
     """An artefact cannot be written, or is not what its manifest says."""
 
 
+class SourceError(MixrayError):
+    """A file or hub data set of rows cannot be read."""
+
+
 class ProblemError(MixrayError):
     """A problem set cannot be read, or holds no usable problem."""
 

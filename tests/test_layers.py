@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
-FLOOR = {"completions", "errors", "rows", "recipe", "recipe_file", "locks", "store", "chat", "models", "session", "progress", "threads"}
+FLOOR = {
+    "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "store", "chat",
+    "completions", "models", "session", "progress", "threads",
+}  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
