@@ -22,11 +22,13 @@ import httpx
 # An endpoint that is full, starting or gone for a moment: asking again can help. Anything else is an answer. 520 to 529 are those of
 # the caches and gates that stand before many endpoints.
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
-LIMITING_STATUS = frozenset({429, 503})  # these speak of the whole endpoint, not of one question
+TOO_MANY = 429
+WHOLE_ENDPOINT_STATUS = frozenset({TOO_MANY, 503})  # a time stated with these holds for every question
 KEY_STATUS = frozenset({401, 403})
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0  # between two tries, where the endpoint names no time
 LONGEST_PAUSE_SECONDS = 600.0  # where it does: a day's quota is not waited for, its question ends with the reason
+LIMIT_PATIENCE = 10  # times max_tries: how often a limit may turn one question away while others are answered
 LONGEST_CONNECT_SECONDS = 30.0
 MOST_REPLY_BYTES = 64 * 2**20
 MOST_TOKENS = 2**31 - 1  # what a row can hold
@@ -84,8 +86,8 @@ class Client:
     async def ask(self, body: Mapping[str, Any], seed: int, read: Callable[[Any], T]) -> T:
         """Return what `read` makes of the endpoint's reply.
 
-        A try counts, but for one turned away by a limit while other questions were answered: then the endpoint is well and only its
-        limit is reached. As such a try costs an answer, there is an end to them.
+        Tries turned away by a limit (HTTP 429) count only since another question was last answered: until then the endpoint was well,
+        and merely asked too much. Beyond `LIMIT_PATIENCE` times `max_tries` it is the question that is too much.
 
         Args:
             body: of the request.
@@ -97,7 +99,8 @@ class Client:
             Refused: an answer that no further try would change, or `max_tries` tries.
         """
         content, chance = json.dumps(body, allow_nan=False).encode(), random.Random(seed)
-        num_tries, num_answered = 0, self.num_answered
+        num_tries = num_failed = num_turned_away = 0
+        num_answered = self.num_answered
         while True:
             await self._wait_out_pause(chance)
             try:
@@ -108,11 +111,13 @@ class Client:
                 trouble = error
             except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
                 trouble = _Passing(self._told(f"{type(error).__name__}: {error}"))
-            if trouble.status not in LIMITING_STATUS or self.num_answered == num_answered:
-                num_tries += 1
-            if num_tries >= self.max_tries:
+            if trouble.status != TOO_MANY:
+                num_failed += 1
+            else:
+                num_turned_away = num_turned_away + 1 if self.num_answered == num_answered else 0
+            num_tries, num_answered = num_tries + 1, self.num_answered
+            if num_failed + num_turned_away >= self.max_tries or num_tries >= LIMIT_PATIENCE * self.max_tries:
                 raise Refused(str(trouble))
-            num_answered = self.num_answered
             await self._back_off(trouble, num_tries, chance)
 
     async def _post(self, content: bytes) -> Any:
@@ -148,7 +153,7 @@ class Client:
         if trouble.wait_seconds is None:
             longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(num_tries - 1, 30))
             await asyncio.sleep(longest * chance.uniform(0.5, 1))
-        elif trouble.status in LIMITING_STATUS:
+        elif trouble.status in WHOLE_ENDPOINT_STATUS:
             self._paused_until = max(self._paused_until, time.monotonic() + trouble.wait_seconds)
         else:
             await asyncio.sleep(trouble.wait_seconds)
