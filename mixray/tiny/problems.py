@@ -9,9 +9,11 @@ with the names changed, whatever seeds and sizes are asked for.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -152,14 +154,15 @@ def stream(split: str, difficulty: tuple[int, int], seed: int) -> Iterator[Probl
         raise ProblemError("The tiny world has no such split", seen=split, rule=f"one of {sorted(set(SPLITS))}")
     if not 1 <= fewest <= most <= len(DAYS):
         raise ProblemError("The tiny world has no such difficulty", seen=list(difficulty), rule=f"1 <= fewest <= most <= {len(DAYS)} steps")
-    seen: set[str] = set()
+    seen: set[int] = set()  # digests: the questions of a large draw would fill the memory
     index = dry = 0
     while dry < MOST_DRY_DRAWS:
         key = keyed_draw("tiny problem", seed, index)
         problem = draw(key, fewest + key % (most - fewest + 1))
         index, dry = index + 1, dry + 1
-        if problem.split == split and problem.question not in seen:
-            seen.add(problem.question)
+        question = keyed_draw(problem.question)
+        if problem.split == split and question not in seen:
+            seen.add(question)
             dry = 0
             yield problem
     raise ProblemError(
@@ -175,16 +178,18 @@ def take(split: str, num_problems: int, difficulty: tuple[int, int], seed: int) 
     return [next(source) for _ in range(num_problems)]
 
 
-def problems(split: str, num_problems: int, difficulty: tuple[int, int], seed: int) -> pa.Table:
-    """Return a PROBLEM table of unlike problems; `level` is the number of steps."""
-    rows = [
-        {
+def rows(split: str, num_problems: int, difficulty: tuple[int, int], seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the first `num_problems` of `stream` as rows of rows.PROBLEM; `level` is the number of steps."""
+    for problem in itertools.islice(stream(split, difficulty, seed), num_problems):
+        yield {
             "problem_id": f"tiny-{digest(problem.question, 12)}",
             "question": problem.question,
             "answer": str(problem.answer),
             "subject": problem.subject,
             "level": len(problem.steps),
         }
-        for problem in take(split, num_problems, difficulty, seed)
-    ]
-    return pa.Table.from_pylist(rows, schema=PROBLEM)
+
+
+def problems(split: str, num_problems: int, difficulty: tuple[int, int], seed: int) -> pa.Table:
+    """Return `rows` as a PROBLEM table."""
+    return pa.Table.from_pylist(list(rows(split, num_problems, difficulty, seed)), schema=PROBLEM)

@@ -1,0 +1,157 @@
+"""Reading a problem set: rows in, problems and a quarantine out, a part at a time.
+
+What survives a kill: nothing but the finished artefact; reading is quick, so an unfinished one is begun anew. Memory holds a part, a batch
+under check and eight bytes for each id, whatever the source's size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from mixray.errors import ProblemError
+from mixray.files import content_checksum, excerpt, raw_rows
+from mixray.problems.checks import Verify, sift
+from mixray.problems.drafts import BadRow, Draft, SetAside
+from mixray.problems.formats import draft
+from mixray.progress import StageProgress
+from mixray.recipe import ProblemSet
+from mixray.rows import PROBLEM, keyed_draw
+from mixray.store import Artefact, Staging, Store
+from mixray.tiny.problems import rows as tiny_rows
+
+PART_ROWS = 10_000
+CHECKED_AT_ONCE = 1000
+QUARANTINE = "quarantine.jsonl"
+
+
+def handle(store: Store, name: str, source: ProblemSet) -> Artefact:
+    """Return the artefact of a problem set, done or not.
+
+    Raises:
+        SourceError: the source is not there.
+    """
+    settings = source.model_dump(mode="json", exclude={"unboxed"})
+    content = None if source.source == "tiny" else content_checksum(source.source)
+    return store.artefact("problems", name, settings if content is None else settings | {"content": content})
+
+
+def run(store: Store, name: str, source: ProblemSet, verify: Verify, progress: StageProgress) -> Artefact:
+    """Read a problem set, or find it read.
+
+    The outcome holds `num_problems`, `num_set_aside` and `set_aside` ({reason: rows}); the rows themselves, each with its reason, are in
+    `quarantine.jsonl`, which is there where any row was set aside.
+
+    Args:
+        store: where the artefact lies.
+        name: its name.
+        source: what to read.
+        verify: checks that each gold is right against itself and not wrong by the row's own solution.
+        progress: told of every batch.
+
+    Raises:
+        SourceError: the source cannot be read.
+        ProblemError: every row of it is bad, or there is none.
+        VerifyError: the verifier itself fails.
+    """
+    artefact = handle(store, name, source)
+    with artefact.lock():
+        if not artefact.is_done():
+            with artefact.staging() as staging:
+                staging.outcome = _write(staging, source, verify, progress)
+    return artefact
+
+
+def read(source: ProblemSet, verify: Verify) -> Iterator[dict[str, Any] | SetAside]:
+    """Yield each row of a source, in order, as a row of rows.PROBLEM or set aside, until there are `num_problems` good ones.
+
+    Raises:
+        SourceError: the source cannot be read.
+        VerifyError: the verifier itself fails.
+    """
+    seen: set[int] = set()
+    rows = enumerate(_rows(source))
+    while batch := list(itertools.islice(rows, CHECKED_AT_ONCE)):
+        drafts = [_draft(number, row, source) for number, row in batch]
+        contents = [one.content for one in drafts]
+        for (number, _), content, one in zip(batch, contents, sift(drafts, verify, source.format == "gsm8k"), strict=True):
+            if isinstance(one, SetAside):
+                yield one
+                continue
+            key = keyed_draw(one["problem_id"])
+            if key in seen:
+                yield SetAside(number, "duplicate_id", f"an earlier problem has the id {one['problem_id']!r}", content)
+                continue
+            seen.add(key)
+            yield one
+            if len(seen) == source.num_problems:
+                return
+
+
+def _rows(source: ProblemSet) -> Iterator[Any]:
+    if source.source == "tiny":
+        return tiny_rows(source.split, source.num_problems or 0, source.difficulty, source.seed)
+    return raw_rows(source.source, source.split)
+
+
+def _draft(number: int, row: Any, source: ProblemSet) -> Draft | SetAside:
+    try:
+        return draft(number, row, source)
+    except BadRow as bad:
+        return SetAside(number, bad.reason, bad.detail, excerpt(row))
+
+
+def _write(staging: Staging, source: ProblemSet, verify: Verify, progress: StageProgress) -> dict[str, Any]:
+    """Write parts and quarantine; return the outcome."""
+    num_problems = 0
+    first: dict[str, SetAside] = {}
+    reasons: Counter[str] = Counter()
+    part: list[dict[str, Any]] = []
+    with (staging.folder / QUARANTINE).open("w", encoding="ascii") as quarantine:
+        for one in read(source, verify):
+            if isinstance(one, SetAside):
+                _put_away(one, quarantine)
+                reasons[one.reason] += 1
+                first.setdefault(one.reason, one)
+                continue
+            part.append(one)
+            num_problems += 1
+            if num_problems % PART_ROWS == 0:
+                _write_part(staging, num_problems // PART_ROWS - 1, part)
+                part = []
+            if num_problems % CHECKED_AT_ONCE == 0:
+                progress.update(num_problems, source.num_problems)
+    if not num_problems:
+        raise _nothing_usable(source, reasons, first)
+    if part:
+        _write_part(staging, num_problems // PART_ROWS, part)
+    if not reasons:
+        (staging.folder / QUARANTINE).unlink()
+    progress.update(num_problems, num_problems)
+    return {"num_problems": num_problems, "num_set_aside": reasons.total(), "set_aside": dict(sorted(reasons.items()))}
+
+
+def _put_away(one: SetAside, quarantine: TextIO) -> None:
+    quarantine.write(json.dumps(one.told()) + "\n")
+
+
+def _write_part(staging: Staging, number: int, part: list[dict[str, Any]]) -> None:
+    staging.write_table(f"part-{number:05d}.parquet", pa.Table.from_pylist(part, schema=PROBLEM))
+
+
+def _nothing_usable(source: ProblemSet, reasons: Counter[str], first: dict[str, SetAside]) -> ProblemError:
+    if not reasons:
+        return ProblemError("A problem set is empty", seen=source.source, rule="at least one row", do="check the source and its split")
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    example = first[reasons.most_common(1)[0][0]]
+    return ProblemError(
+        "A problem set holds no usable problem",
+        seen=f"{source.source}: {counted}; row {example.row}: {example.detail[:300]}",
+        rule=f"rows as the format {source.format} has them",
+        do="check problems.format, question_field and answer_field",
+    )
