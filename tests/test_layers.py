@@ -16,12 +16,14 @@ STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "ev
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
-    "problems": FLOOR | {"tiny"},
+    "problems": FLOOR | {"problems", "tiny"},
     "tiny": FLOOR | {"tiny", "training", "verify"},
     "graph": FLOOR | STAGES,
     "pipeline": FLOOR | STAGES | {"graph"},
     "terminal": set(),
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny"},
+    "options": FLOOR | {"terminal"},
+    "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
+    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "pool_cli"},
 }
 
 

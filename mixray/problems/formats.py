@@ -29,7 +29,8 @@ from mixray.rows import digest
 INSTRUCTION = " Let's think step by step and output the final answer within \\boxed{}."
 BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])")
 _DOLLAR = re.compile(r"(?<!\\)\$")
-_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
+MOST_LEVEL_DIGITS = 9  # a level is a 32-bit integer
+_DIGITS = re.compile(r"\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -167,5 +168,5 @@ def _subject(row: dict[str, Any], paths: tuple[str, ...]) -> str:
 
 def _level(value: Any) -> int:
     """Return 5 for 5 and for `Level 5`, 0 where no level can be told."""
-    digits = _DIGITS.search(value if isinstance(value, str) else str(value) if isinstance(value, int | float) else "")
-    return int(digits[0]) if digits else 0
+    digits = _DIGITS.search(str(value)) if isinstance(value, str | int | float) else None
+    return int(digits[0]) if digits and len(digits[0]) <= MOST_LEVEL_DIGITS else 0
