@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mixray.errors import MixrayError
+from mixray.errors import MixrayError, RecipeError
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.pool_cli import pool
 from mixray.progress import Display
-from mixray.recipe import Recipe
+from mixray.recipe import Asked, Recipe, Teacher
 from mixray.recipe_file import load_recipe
 from mixray.store import Store
-from mixray.terminal import library_noise_in, new_log_path
+from mixray.terminal import library_noise_in
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -28,18 +30,14 @@ app = typer.Typer(
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
 app.add_typer(tiny, name="tiny")
-
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
-StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+app.add_typer(pool, name="pool")
 
 
 @app.command()
 def run(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
     """Make everything a recipe stands for, from teachers to the report; finds what is there already."""
     loaded = load_recipe(recipe, overrides)
-    with library_noise_in(_log_path(storage, loaded.name)) as terminal:
+    with library_noise_in(log_path(storage, loaded.name)) as terminal:
         from mixray import pipeline
 
         with Display(terminal.err) as display:
@@ -92,17 +90,65 @@ def schema() -> None:
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="rows with a response and a gold answer")],
-    out: Annotated[Path, typer.Option(help="where the judged rows go")],
+    file: Annotated[str, typer.Argument(metavar="FILE.jsonl|RECIPE", help="rows with a response and a gold; with --redo a recipe")],
+    out: Annotated[Path | None, typer.Option(help="where the judged rows go")] = None,
     response: Annotated[str, typer.Option(help="the key of the response")] = "response",
     gold: Annotated[str, typer.Option(help="the key of the right answer")] = "answer",
     unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts (GSM8K)")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="judge the pools of a recipe again; nothing is asked")] = False,
+    storage: StorageOption = "./runs",
+    overrides: SetOption = None,
 ) -> None:
-    """Judge the responses of a file: each row gets verdict, verdict_reason and answer."""
+    """Judge the responses of a file: each row gets verdict, verdict_reason and answer. Or judge a recipe's pools again."""
+    if redo:
+        _judge_again(load_recipe(file, overrides), storage)
+        return
+    if out is None:
+        raise RecipeError("It is not said where the judged rows go", rule="--out is needed", do="pass --out OUT.jsonl")
     from mixray.verify import verify_file
 
-    counts = verify_file(file, response, gold, out, unboxed)
+    counts = verify_file(Path(file), response, gold, out, unboxed)
     print(", ".join(f"{value} {key}" for key, value in counts.items()) + f" -> {out}")
+
+
+def _judge_again(recipe: Recipe, storage: str) -> None:
+    with library_noise_in(log_path(storage, f"{recipe.name}-redo")) as terminal:
+        from mixray import pipeline
+
+        with Display(terminal.err) as display:
+            for made, redone in pipeline.judge_again(recipe, Store(storage), display):
+                told = [f"{count:,} from {old} to {new}" for (old, new), count in sorted(redone.changes.items())]
+                terminal.answer(f"{made.label}: {redone.num_traces:,} verdicts, " + (", ".join(told) or "none changed"))
+                if redone.readers:
+                    terminal.answer("  made from the former verdicts; remove them to have them made again: " + ", ".join(redone.readers))
+
+
+@app.command()
+def audit(
+    name: Annotated[str, typer.Argument(metavar="POOL", help="a pool, as `mixray pool ls` shows it")],
+    first: Annotated[str, typer.Option(help="stored, mixray, exact, math-verify or judge")] = "stored",
+    second: Annotated[str, typer.Option(help="what to hold against it")] = "math-verify",
+    unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts")] = False,
+    most: Annotated[int, typer.Option(min=1, help="rows shown")] = 50,
+    storage: StorageOption = "./runs",
+    as_json: JsonOption = False,
+) -> None:
+    """List where two ways of judging a pool disagree: policies, what is stored, or a model's second opinion."""
+    from mixray.teachers import shelf
+    from mixray.verify.audit import disagreements
+
+    found = shelf.find(Store(storage), name)
+    rows = list(disagreements(found.tables(), first, second, unboxed))
+    if as_json:
+        print("\n".join(json.dumps(asdict(row)) for row in rows))
+        return
+    table = Table("trace", "gold", "answer", first, second, box=None, pad_edge=False)
+    for row in rows[:most]:
+        table.add_row(*(escape(str(cell)) for cell in (row.trace_id, row.gold, row.answer, row.first, row.second)))
+    Console(soft_wrap=True).print(table)
+    total = found.outcome["num_traces"]
+    print(f"{first} and {second} disagree on {len(rows):,} of {total:,} traces ({len(rows) / max(total, 1):.2%})"
+          + (f"; the first {most} are shown" if len(rows) > most else ""))  # fmt: skip
 
 
 @app.command()
@@ -112,7 +158,7 @@ def serve(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: 
     """Serve a recipe's trained students, and the untouched ones, behind one OpenAI-compatible endpoint until Ctrl-C."""
     changed = [f"serve.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
     loaded = load_recipe(recipe, [*(overrides or []), *changed])
-    with library_noise_in(_log_path(storage, f"{loaded.name}-serve")) as terminal:
+    with library_noise_in(log_path(storage, f"{loaded.name}-serve")) as terminal:
         from mixray import pipeline
 
         with Display(terminal.err) as display:
@@ -126,7 +172,7 @@ def tiny_build(
     storage: StorageOption = "./runs/tiny-build",
 ) -> None:
     """Rebuild the shipped micro-models from nothing, with a fixed seed, and print how often each is right."""
-    with library_noise_in(_log_path(storage, "tiny-build")) as terminal:
+    with library_noise_in(log_path(storage, "tiny-build")) as terminal:
         from mixray.tiny.build import build
 
         with Display(terminal.err) as display:
@@ -134,21 +180,12 @@ def tiny_build(
                 terminal.answer(line)
 
 
-def _log_path(storage: str, name: str) -> Path:
-    folder = Path(tempfile.gettempdir()) / "mixray-logs" if "://" in storage else Path(storage) / "logs"
-    try:
-        return new_log_path(folder, name)
-    except OSError as error:
-        raise MixrayError(
-            "The storage cannot be written", seen=f"{folder}: {error.strerror}", do="make room or pass another --storage"
-        ) from error
-
-
 def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
     num_benchmark = sum(source.num_problems or 0 for source in recipe.evaluate.benchmarks.values())
     used = {side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)}
-    asked = sum(recipe.teachers[name].num_samples for name in used) * (recipe.problems.num_problems or 0)
-    gpus = max([recipe.teachers[name].num_gpus * recipe.teachers[name].replicas[1] for name in used]
+    asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
+    asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
+    gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
                + [recipe.train.num_workers * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once])  # fmt: skip
     return {
         "teacher answers": asked,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import Blend, Recipe
+from mixray.recipe import Blend, ProblemSet, Recipe
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -66,8 +66,8 @@ class Graph:
         yield from (("evaluate", arm.scores) for arm in self.arms)
 
 
-def build_graph(recipe: Recipe, store: Store) -> Graph:
-    """Name everything a recipe stands for.
+def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Graph:
+    """Name everything a recipe stands for; teachers that no blend mixes only with `every_teacher`.
 
     Raises:
         RecipeError: two mixtures come to the same name.
@@ -75,8 +75,8 @@ def build_graph(recipe: Recipe, store: Store) -> Graph:
     """
     source = problems.handle(store, "train", recipe.problems)
     benchmarks = {name: problems.handle(store, name, asked_of) for name, asked_of in recipe.evaluate.benchmarks.items()}
-    used = sorted({side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)})
-    asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe)) for name in used}
+    used = sorted(recipe.teachers if every_teacher else {side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)})
+    asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe.problems)) for name in used}
     judge, pools = recipe.judge, dict(asked)
     if judge is not None:
         pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
@@ -91,9 +91,9 @@ def build_graph(recipe: Recipe, store: Store) -> Graph:
     return Graph(source, benchmarks, asked, pools, mixes, arms)
 
 
-def rule(recipe: Recipe) -> teachers.Rule:
-    """Return how the teachers' answers are judged."""
-    return teachers.Rule(verify.verify, verify.POLICY, recipe.problems.counts_unboxed)
+def rule(source: ProblemSet) -> teachers.Rule:
+    """Return how the teachers' answers to these problems are judged."""
+    return teachers.Rule(verify.verify, verify.POLICY, source.counts_unboxed)
 
 
 def asking() -> second_opinion.Asking:

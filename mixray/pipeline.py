@@ -15,7 +15,7 @@ from mixray import evaluation, mixing, problems, report, serving, teachers, trai
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
 from mixray.progress import Display
-from mixray.recipe import Recipe
+from mixray.recipe import ImportedTeacher, ProblemSet, Recipe
 from mixray.session import ray_session
 from mixray.store import Artefact, Store, disk_errors_explained
 from mixray.teachers import pool_in_words, second_opinion
@@ -53,12 +53,12 @@ def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     """Let each teacher answer the training problems, judging its answers in the same stream; then ask the judge, where there is one."""
     for name in graph.asked:
         line = display.stage(f"teacher {name}")
-        pool = teachers.run(store, name, recipe.teachers[name], graph.problems, recipe.seed, rule(recipe), line)
+        pool = teachers.run(store, name, recipe.teachers[name], graph.problems, recipe.seed, rule(recipe.problems), line)
         line.finish(pool_in_words(pool.outcome))
         if recipe.judge:
             line = display.stage(f"judge of {name}")
             out = second_opinion.run(store, name, pool, recipe.judge, recipe.seed, asking(), line).outcome
-            line.finish(f"{out['judged']} answers, {out['right_by_judge']} of {out['right']} right ones rest on it")
+            line.finish(f"{out['judged']:,} answers asked about; {out['right_by_judge']:,} of {out['right']:,} right ones rest on it")
 
 
 def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -125,6 +125,41 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     made.verify()
     line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))
+
+
+def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Artefact]:
+    """Make the pools of every teacher of the recipe, mixed or not, and nothing after them; return them by teacher."""
+    graph = build_graph(recipe, store, every_teacher=True)
+    with disk_errors_explained(store), ExitStack() as session:
+        if not all(pool.is_done() for pool in graph.pools.values()):
+            session.enter_context(ray_session())
+        line = display.stage("problems train")
+        problems.run(store, "train", recipe.problems, verify, line)
+        ask_teachers(recipe, graph, store, display)
+    return graph.pools
+
+
+def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: Store, display: Display) -> Artefact:
+    """Make a pool of existing traces over a problem set, as a recipe with the same two would find it; needs no cluster."""
+    with disk_errors_explained(store):
+        asked = problems.run(store, "train", source, verify, display.stage("problems train"))
+        line = display.stage(f"teacher {name}")
+        pool = teachers.run(store, name, teacher, asked, Recipe.model_fields["seed"].default, rule(source), line)
+        line.finish(pool_in_words(pool.outcome))
+    return pool
+
+
+def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Artefact, teachers.Redone]]:
+    """Judge the recipe's pools by the present policy, asking nobody; return each with what changed."""
+    graph = build_graph(recipe, store, every_teacher=True)
+    redone = []
+    with disk_errors_explained(store):
+        for name, pool in graph.asked.items():
+            line = display.stage(f"verdicts {name}")
+            change = teachers.judge_again(pool, recipe.teachers[name], graph.problems, rule(recipe.problems), line)
+            redone.append((pool, change))
+            line.finish(f"{sum(change.changes.values()):,} of {change.num_traces:,} verdicts changed")
+    return redone
 
 
 def serve(recipe: Recipe, store: Store, display: Display) -> None:

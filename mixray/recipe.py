@@ -21,6 +21,10 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
 
 
+def _as_pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
 def _asks(template: str) -> str:
     if "{question}" not in template:
         raise ValueError("must contain {question}")
@@ -122,7 +126,7 @@ class Teacher(Asked):
 
     model: str = Field(description="`tiny:<name>`, a model folder, or a hub id")
     lora: str | None = Field(None, description="an adapter's folder or hub id")
-    replicas: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_tuple)] = Field(
+    replicas: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_pair)] = Field(
         (1, 1), description="fewest and most engine actors; between them Ray Data scales by the work that waits"
     )
     num_gpus: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of one replica, whole ones for tensor parallelism; 0 runs on CPU")

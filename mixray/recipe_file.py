@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from mixray.errors import RecipeError
-from mixray.recipe import KINDS_OF_TEACHER, Recipe, nearest
+from mixray.recipe import KINDS_OF_TEACHER, Part, Recipe, nearest
 
 
 def shipped_recipes() -> list[str]:
@@ -43,6 +43,20 @@ def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def parse_part(kind: type[Part], data: dict[str, Any]) -> Any:
+    """Validate one piece of a recipe, given on a command line; what is None is left to its default.
+
+    Raises:
+        RecipeError: a key is unknown, or a value breaks its rule.
+    """
+    try:
+        return kind.model_validate({key: value for key, value in data.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        raise RecipeError(f"An option is wrong: {key}", seen=first.get("input"), rule=first["msg"], do="see --help") from None
 
 
 def _read(source: str) -> Any:

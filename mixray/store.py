@@ -90,6 +90,19 @@ class Store:
         names = [posixpath.basename(path.rstrip("/")) for path in self.fs.ls(folder, detail=False)]
         return sorted(name for name in names if self.fs.exists(f"{folder}/{name}/{MANIFEST}"))
 
+    def readers(self, artefact: Artefact) -> list[str]:
+        """Return the labels of the committed artefacts that were made directly from `artefact`."""
+        found = []
+        for path in sorted(self.fs.ls(self.root, detail=False)):
+            kind = posixpath.basename(path.rstrip("/"))
+            if kind.startswith(".") or not self.fs.isdir(path):
+                continue
+            for folder in self.list(kind):
+                other = self.open(kind, folder)
+                if artefact.hash in other.made_by["inputs"].values():
+                    found.append(other.label)
+        return found
+
     def open(self, kind: str, folder: str) -> Artefact:
         """Return the committed artefact in `<kind>/<folder>`, known by its manifest.
 

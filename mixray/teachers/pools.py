@@ -101,8 +101,8 @@ def _make(
     if isinstance(teacher, ImportedTeacher):
         set_aside = imported.write_parts(pool, name, teacher, problems, rule, progress)
     else:
-        rejudged = rejudge.adopt(pool, teacher, problems, rule, parts)
-        resumed.add(rejudged)
+        adopted, _ = rejudge.adopt(pool, teacher, problems, rule, parts)
+        resumed.add(adopted)
         _ask_missing(pool, name, teacher, problems, seed, rule, progress, engine)
     parts = Parts(pool.store, pool.work_path, num_problems)
     if isinstance(teacher, Asked):
@@ -136,7 +136,10 @@ def _ask_missing(
                 asked.add(tally)
                 there.add(tally)
                 breaker.see(tally)
-                facts = {"right": f"{there.right / there.traces:.0%}", "tokens_per_second": progress.rate(asked.response_tokens)}
+                facts: dict[str, str | float] = {
+                    "right": f"{there.right / there.traces:.0%}",
+                    "tokens_per_second": progress.rate(asked.response_tokens),
+                }
                 progress.update(there.problems, total, **facts)
         breaker.check(asked)
     store.fs.rm(requests, recursive=True)
@@ -151,6 +154,7 @@ def source_maker(store: Store, teacher: Asked, engine: type[Engine]) -> MakeSour
     if isinstance(teacher, RemoteTeacher):
         replies = Replies(store) if teacher.cache else None
         return functools.partial(_remote_source, teacher, read_key(teacher), replies)
+    assert isinstance(teacher, Teacher)
     return functools.partial(LocalSource, teacher, engine)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from mixray.errors import StoreError
-from mixray.recipe import Asked
+from mixray.recipe import AnyTeacher, ImportedTeacher
 from mixray.store import Artefact
 from mixray.teachers.parts import Parts, Stamp, write_part
 from mixray.teachers.tally import Tally
@@ -41,22 +40,23 @@ def _asked(made_by: dict[str, Any]) -> dict[str, Any]:
     return made_by | {"settings": {key: value for key, value in made_by["settings"].items() if key != JUDGED_BY}}
 
 
-def adopt(pool: Artefact, teacher: Asked, problems: Artefact, rule: Rule, parts: Parts) -> Tally:
-    """Write a sibling's answers, judged by `rule`, as parts of `pool`; return what was adopted.
+def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, parts: Parts) -> tuple[Tally, Changes]:
+    """Write a sibling's answers, judged by `rule`, as parts of `pool`; return what was adopted, and which verdicts changed.
 
     Where answers are asked until enough are right, each problem keeps those it would have got under this rule; a problem that would
     have been asked further is left to be asked.
     """
     other = None if parts.parts else sibling(pool)
-    adopted = Tally()
+    adopted, changes = Tally(), Changes()
     if other is None:
-        return adopted
+        return adopted, changes
     stamp = _stamp(other)
     problem_ids = (problem_id for table in problems.tables(["problem_id"]) for problem_id in table["problem_id"].to_pylist())
     places = enumerate(problem_ids)
     for table in other.tables():
-        rows = []
-        for problem_id, traces in itertools.groupby(rejudged(table, rule).to_pylist(), key=lambda row: row["problem_id"]):
+        rows, again = [], rejudged(table, rule)
+        changes += changed(table, again)
+        for problem_id, traces in itertools.groupby(again.to_pylist(), key=lambda row: row["problem_id"]):
             position = next((place for place, known in places if known == problem_id), None)
             if position is None:
                 raise StoreError("A pool holds a problem its problem set lacks", seen=f"{other.label}: {problem_id}")
@@ -64,12 +64,12 @@ def adopt(pool: Artefact, teacher: Asked, problems: Artefact, rule: Rule, parts:
         if rows:
             write_part(pool.store, pool.work_path, rows, stamp)
             adopted.add(Tally.of(rows))
-    return adopted
+    return adopted, changes
 
 
-def _due(traces: list[dict[str, Any]], teacher: Asked) -> list[dict[str, Any]]:
+def _due(traces: list[dict[str, Any]], teacher: AnyTeacher) -> list[dict[str, Any]]:
     """Return the traces this teacher's rule of asking would have led to, or none where it would have asked for more."""
-    if teacher.until is None:
+    if isinstance(teacher, ImportedTeacher) or teacher.until is None:
         return traces
     right = 0
     for index, trace in enumerate(traces):
@@ -101,9 +101,7 @@ def _with(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(values, pa.string()))
 
 
-def changes(pool: Artefact, rule: Rule) -> Iterator[tuple[pa.Table, Changes]]:
-    """Yield a pool's rows with new verdicts, and how many changed from what to what."""
-    for table in pool.tables():
-        again = rejudged(table, rule)
-        pairs = zip(table["verdict"].to_pylist(), again["verdict"].to_pylist(), strict=True)
-        yield again, Counter(pair for pair in pairs if pair[0] != pair[1])
+def changed(before: pa.Table, after: pa.Table) -> Changes:
+    """Return how many verdicts went from what to what."""
+    pairs = zip(before["verdict"].to_pylist(), after["verdict"].to_pylist(), strict=True)
+    return Counter(pair for pair in pairs if pair[0] != pair[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ def _chosen(problems: Artefact, missing: npt.NDArray[np.int64]) -> Iterator[dict
         start = end
 
 
-def stream(work: Work, requests: str, num_requests: int) -> Iterator[Tally]:
+def stream(work: Work, requests: str, num_requests: int) -> Generator[Tally, None, None]:
     """Ask what the folder `requests` holds; yield the counts of each block once its part is written.
 
     Raises:

@@ -1,0 +1,32 @@
+"""What several commands share: arguments with their help, and where a command's log goes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixray.errors import MixrayError
+from mixray.terminal import new_log_path
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
+StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+def log_path(storage: str, name: str) -> Path:
+    """Return a new log file's path: inside a local storage, in the temporary folder for a remote one.
+
+    Raises:
+        MixrayError: it cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / "mixray-logs" if "://" in storage else Path(storage) / "logs"
+    try:
+        return new_log_path(folder, name)
+    except OSError as error:
+        raise MixrayError(
+            "The storage cannot be written", seen=f"{folder}: {error.strerror}", do="make room or pass another --storage"
+        ) from error

@@ -1,0 +1,160 @@
+"""The pools of a store, to look at and to take away.
+
+In: a store, and which traces are wanted. Out: listings, samples, files. A few thousand traces are in memory at a time; an export appears
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixray.errors import StoreError, TeacherError
+from mixray.recipe import nearest
+from mixray.rows import TRACE, accepted, keyed_draw
+from mixray.store import Artefact, Store
+from mixray.teachers.pools import KIND
+
+Format = Literal["parquet", "jsonl", "datasets"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which traces are wanted; what is None does not matter."""
+
+    verdict: str | None = None
+    status: str | None = None
+    problem: str | None = None
+    accepted: bool = False
+
+    def takes(self, trace: dict[str, Any]) -> bool:
+        """Whether a trace is wanted."""
+        asked = ((self.verdict, "verdict"), (self.status, "status"), (self.problem, "problem_id"))
+        return all(value is None or trace[column] == value for value, column in asked) and (not self.accepted or accepted(trace))
+
+
+def pools(store: Store) -> list[Artefact]:
+    """Return every committed pool of a store, by name."""
+    return [store.open(KIND, folder) for folder in store.list(KIND)]
+
+
+def find(store: Store, text: str) -> Artefact:
+    """Return the pool whose folder, name or hash is `text`.
+
+    Raises:
+        StoreError: none fits, or several do.
+    """
+    folders = store.list(KIND)
+    fits = [folder for folder in folders if text in (folder, f"{KIND}/{folder}", *folder.rpartition("-")[::2])]
+    if len(fits) == 1:
+        return store.open(KIND, fits[0])
+    known = fits or folders
+    raise StoreError(
+        "Several pools have this name" if fits else "There is no such pool",
+        seen=text,
+        rule=f"one of {known}" if known else f"{store.url} holds no pool",
+        do="give the whole name" + ("" if fits else nearest(text, folders)),
+    )
+
+
+def traces(pool: Artefact, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """Yield the wanted traces in the pool's order."""
+    for table in pool.tables():
+        yield from (trace for trace in table.to_pylist() if wanted.takes(trace))
+
+
+def one(pool: Artefact, trace_id: str) -> dict[str, Any]:
+    """Return the trace with this id.
+
+    Raises:
+        TeacherError: there is none.
+    """
+    found = next((trace for trace in traces(pool, Wanted()) if trace["trace_id"] == trace_id), None)
+    if found is None:
+        raise TeacherError("There is no such trace", seen=trace_id, rule="<problem>/<teacher>/<sample>", do="see `mixray pool sample`")
+    return found
+
+
+def sample(pool: Artefact, count: int, wanted: Wanted, seed: int) -> list[dict[str, Any]]:
+    """Return `count` of the wanted traces by a keyed draw: the same for the same seed, more of them for a larger count."""
+    drawn = ((keyed_draw("sample", seed, trace["trace_id"]), index, trace) for index, trace in enumerate(traces(pool, wanted)))
+    return [trace for _, _, trace in heapq.nsmallest(count, drawn)]
+
+
+def export(pool: Artefact, out: Path, kind: Format, wanted: Wanted) -> int:
+    """Write the wanted traces to `out`, a file, or a folder for `datasets`; return how many.
+
+    Each row has the pool's columns and, for training elsewhere, `messages`: the question and the response as turns.
+
+    Raises:
+        TeacherError: `out` is there already, or cannot be written.
+    """
+    if out.exists():
+        raise TeacherError("The export's place is taken", seen=str(out), rule="nothing is written over", do="name another, or remove it")
+    staged = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        count = _write(pool, staged, kind, wanted)
+        os.replace(staged, out)
+    except OSError as error:
+        raise TeacherError("A pool cannot be exported", seen=str(out), rule=str(error), do="make room, or name another place") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.unlink(missing_ok=True)
+    return count
+
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+EXPORTED = pa.schema([*TRACE, ("messages", MESSAGES)])
+
+
+def _write(pool: Artefact, staged: Path, kind: Format, wanted: Wanted) -> int:
+    if kind == "jsonl":
+        with staged.open("w", encoding="utf-8") as file:
+            return sum(file.write(json.dumps(row, ensure_ascii=False) + "\n") > 0 for row in _exported(pool, wanted))
+    if kind == "parquet":
+        return _write_parquet(pool, staged, wanted)
+    import datasets
+
+    staged.mkdir()
+    try:
+        count = _write_parquet(pool, staged / "rows.parquet", wanted)
+        datasets.disable_progress_bars()
+        datasets.Dataset.from_parquet(str(staged / "rows.parquet"), cache_dir=str(staged / "cache")).save_to_disk(str(staged / "out"))
+    finally:
+        datasets.enable_progress_bars()
+    for path in (staged / "out").iterdir():
+        path.rename(staged / path.name)
+    shutil.rmtree(staged / "cache")
+    (staged / "rows.parquet").unlink()
+    (staged / "out").rmdir()
+    return count
+
+
+def _write_parquet(pool: Artefact, path: Path, wanted: Wanted) -> int:
+    count = 0
+    with pq.ParquetWriter(path, EXPORTED, compression="zstd") as writer:
+        for table in pool.tables():
+            rows = [_with_messages(trace) for trace in table.to_pylist() if wanted.takes(trace)]
+            count += len(rows)
+            writer.write_table(pa.Table.from_pylist(rows, schema=EXPORTED))
+    return count
+
+
+def _exported(pool: Artefact, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    return (_with_messages(trace) for trace in traces(pool, wanted))
+
+
+def _with_messages(trace: dict[str, Any]) -> dict[str, Any]:
+    turns = [("user", trace["question"]), ("assistant", trace["response"] or "")]
+    return trace | {"messages": [{"role": role, "content": content} for role, content in turns]}
