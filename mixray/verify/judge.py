@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mixray.verify.equal import Judgement, Opinion, compare_quickly
+from mixray.verify.equal import compare
 from mixray.verify.extract import final_answers, gold_answer
+from mixray.verify.numbers import Judgement, Opinion
 from mixray.verify.pool import shared_pool
 
 
@@ -71,7 +72,7 @@ def _at_once(response: str | None, gold: str, answers: list[str], finish_reason:
         return Opinion("unknown", "no_gold")
     if not any(answers):
         return Opinion("unknown", "no_answer")
-    return compare_quickly(gold, ", ".join(answers))
+    return compare(gold, ", ".join(answers))
 
 
 def _of_several(answers: list[str], opinion: Opinion | None) -> Opinion:

@@ -2,36 +2,39 @@
 
 In: pairs of gold and answer. Out: an `Opinion` for each, always: an answer that hangs or crashes its child is `unknown` and costs only
 its own child. Threads would not do, since neither an alarm nor a kill reaches into one; here each thread only waits for its child, so the
-pool works anywhere, inside Ray actors off the main thread too. Children start when first needed and die with this process.
+pool works anywhere: in Ray tasks, actor pools, async and threaded actors, Serve replicas, after a fork. Children start when first needed
+and die with this process.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import json
 import os
 import queue
 import select
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
 from mixray.errors import VerifyError
-from mixray.verify.equal import Opinion
+from mixray.verify.numbers import Opinion
 
-CPU_SECONDS = 2  # of algebra on one answer; others allow 1 to 5, and more changes next to no verdict
+CPU_SECONDS = 1.0  # of algebra on one answer; others allow 1 to 5, and more changes next to no verdict
 WALL_SECONDS = 30.0  # for a child that is stopped or starved rather than busy
 START_SECONDS = 120.0  # a child imports sympy, on a busy machine beside engines that start
 MEMORY_BYTES = 2 * 2**30
 NUM_CHILDREN = 2
+MAX_QUESTION_BYTES = 60_000  # less than a pipe holds, so that writing never waits for a child
+PAIRS_PER_CHILD = 16  # of a batch that brings up one more child
 
-_Task = tuple[str, str, "Future[Opinion]"]
+How = Literal["compare", "library"]
+"""By which policy a child judges: ours on two answers, or Math-Verify's own on a gold and a whole response."""
+_Question = tuple[How, str, str]
 
 
 class ChildDied(Exception):
@@ -44,11 +47,13 @@ class Child:
     The thread that makes it must live on, since the kernel ends the process with the thread that started it.
     """
 
-    def __init__(self, cpu_seconds: int = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
-        # -P and an environment of one variable: what the model wrote must not find keys, nor import from the working folder.
-        command = [sys.executable, "-P", "-m", "mixray.verify.symbolic", str(cpu_seconds), str(memory_bytes), str(os.getpid())]
-        environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    def __init__(self, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+        # -P and an environment of two variables: what the model wrote must not find keys, nor import from the working folder; and
+        # sympy's order of things, so its verdicts, must not change from one child to the next.
+        command = [sys.executable, "-P", "-m", "mixray.verify.child", str(cpu_seconds), str(memory_bytes), str(os.getpid())]
+        environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        self.asked = 0
         try:
             self._receive(START_SECONDS)
         except (ChildDied, TimeoutError) as error:
@@ -60,21 +65,27 @@ class Child:
                 do="run `python -c 'import math_verify'`; check the memory limit",
             ) from error
 
-    def ask(self, gold: str, answer: str, seconds: float) -> Opinion:
+    def ask(self, gold: str, answer: str, seconds: float, how: How = "compare") -> Opinion:
         """Return the child's opinion.
 
         Raises:
             TimeoutError: it took longer than `seconds`; it must be killed.
             ChildDied: it is gone.
         """
-        question = json.dumps({"gold": gold, "answer": answer}) + "\n"
+        self.asked += 1
+        question = json.dumps([self.asked, how, gold, answer]).encode() + b"\n"
+        if len(question) > MAX_QUESTION_BYTES:
+            return Opinion("unknown", "too_long")
         try:
             assert self.process.stdin is not None
-            self.process.stdin.write(question.encode())
+            self.process.stdin.write(question)
             self.process.stdin.flush()
         except OSError as error:
             raise ChildDied from error
-        return Opinion(*self._receive(seconds))
+        number, verdict, reason = self._receive(seconds)
+        if number != self.asked:
+            raise ChildDied
+        return Opinion(verdict, reason)
 
     def kill(self) -> None:
         """End the process at once and leave no zombie."""
@@ -96,16 +107,15 @@ class Child:
 
 
 class Pool:
-    """A few children, each waited for by a thread of its own."""
+    """A few children, each waited for by a thread of its own; any thread may use it."""
 
-    def __init__(self, num_children: int = NUM_CHILDREN, cpu_seconds: int = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
-        self.cpu_seconds, self.wall_seconds = cpu_seconds, wall_seconds
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._serve, daemon=True, name=f"mixray-verify-{i}") for i in range(num_children)]
-        for thread in self._threads:
-            thread.start()
+    def __init__(self, num_children: int = NUM_CHILDREN, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
+        self.num_children, self.cpu_seconds, self.wall_seconds = num_children, cpu_seconds, wall_seconds
+        self._tasks: queue.SimpleQueue[tuple[_Question, Future[Opinion]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
 
-    def compare(self, pairs: Sequence[tuple[str, str]]) -> list[Opinion]:
+    def compare(self, pairs: Sequence[tuple[str, str]], how: How = "compare") -> list[Opinion]:
         """Return an opinion on each (gold, answer); equal pairs are asked once.
 
         Raises:
@@ -115,23 +125,33 @@ class Pool:
         for pair in pairs:
             if pair not in futures:
                 futures[pair] = Future()
-                self._tasks.put((*pair, futures[pair]))
+                self._tasks.put(((how, *pair), futures[pair]))
+        self._start(1 + self._tasks.qsize() // PAIRS_PER_CHILD)
         return [futures[pair].result() for pair in pairs]
 
     def close(self) -> None:
         """End the children once they have answered what was asked."""
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
+        with self._starting:
+            for _ in self._threads:
+                self._tasks.put(None)
+            for thread in self._threads:
+                thread.join()
+            self._threads.clear()
+
+    def _start(self, num_children: int) -> None:
+        with self._starting:
+            while len(self._threads) < min(num_children, self.num_children):
+                name = f"mixray-verify-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._serve, daemon=True, name=name))
+                self._threads[-1].start()
 
     def _serve(self) -> None:
         child: Child | None = None
         while (task := self._tasks.get()) is not None:
-            gold, answer, future = task
+            question, future = task
             try:
                 child = child or Child(self.cpu_seconds)
-                opinion, child = self._ask_twice(child, gold, answer)
+                opinion, child = self._ask_twice(child, *question)
                 future.set_result(opinion)
             except Exception as error:  # told to whoever waits; this thread must outlive it
                 future.set_exception(error)
@@ -139,26 +159,44 @@ class Pool:
         if child:
             child.kill()
 
-    def _ask_twice(self, child: Child, gold: str, answer: str) -> tuple[Opinion, Child | None]:
+    def _ask_twice(self, child: Child, how: How, gold: str, answer: str) -> tuple[Opinion, Child | None]:
         """Ask; where the child dies, ask a fresh one, because the death may not have been the answer's doing."""
         for last in (False, True):
             try:
-                return child.ask(gold, answer, self.wall_seconds), child
+                return child.ask(gold, answer, self.wall_seconds, how), child
             except TimeoutError:
                 child.kill()
                 return Opinion("unknown", "timeout"), None
             except ChildDied:
                 child.kill()
-                if child.process.returncode == -signal.SIGXCPU:
-                    return Opinion("unknown", "timeout"), None
                 if not last:
                     child = Child(self.cpu_seconds)
         return Opinion("unknown", "crashed"), None
 
 
-@functools.cache
+class _Shared:
+    """This process's pool, and who made it: a forked process inherits the pool but not its threads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pool: Pool | None = None
+
+
+_shared = _Shared()
+
+
 def shared_pool() -> Pool:
     """Return this process's pool; no child starts before there is something to compare."""
-    pool = Pool()
-    atexit.register(pool.close)
-    return pool
+    with _shared.lock:
+        if _shared.pool is None:
+            _shared.pool = Pool()
+            atexit.register(_shared.pool.close)
+        return _shared.pool
+
+
+def _forget_pool() -> None:
+    global _shared
+    _shared = _Shared()
+
+
+os.register_at_fork(after_in_child=_forget_pool)

@@ -1,71 +1,133 @@
-"""The child process that compares expressions with Math-Verify; run as `python -m mixray.verify.symbolic`.
+"""Compare two expressions with algebra: latex2sympy reads them, Math-Verify and sympy compare them.
 
-In: a JSON line `{"gold", "answer"}` on standard input. Out: a JSON line `[verdict, reason]` on standard output. It holds nothing worth
-keeping: its owner (`mixray.verify.pool`) kills it when an answer takes too long and starts another.
-
-What a model wrote is parsed here, so the process is fenced in: no environment, bounded memory, no files to write, no sockets and no
-children, an alarm for algebra that can be interrupted and a limit, kept by the kernel, for what cannot. Both count CPU time, so that a
-verdict does not depend on what else the machine is doing. It dies with its owner.
+In: two answers, each one element in normal form (`mixray.verify.normal`). Out: an `Opinion`. What a model wrote is parsed by a grammar and
+never evaluated as code: of Math-Verify only the comparison is used, because its own search for an answer hands text to Python's `eval`, as
+latex2sympy does with every number. This runs in fenced child processes alone (`mixray.verify.child`): it may hang, crash or eat all memory.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
-import json
-import math
-import os
-import resource
-import signal
-import sys
-import time
-from types import FrameType
-from typing import Any, TextIO
+import importlib
+from typing import Any
 
-from mixray.verify.equal import ROUNDED_DIGITS, Opinion
+from mixray.verify.normal import as_latex
+from mixray.verify.numbers import ROUNDED_DIGITS, Number, Opinion, number, rounds_to
 
-_PR_SET_PDEATHSIG = 1
-_FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "shutil.", "ctypes.")
+_DECIMALS = 40  # of a number that a long decimal is compared with
 
-
-class OutOfTime(BaseException):
-    """The alarm. Not an Exception, because Math-Verify and sympy swallow those."""
-
-
-def main() -> None:
-    """Answer questions until standard input ends."""
-    cpu_seconds, memory_bytes, owner = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    answers = _claim_output()
-    _die_with(owner)
-    compare("x+1", "1+x")  # loads what sympy loads late, before the fence goes up and the clock runs
-    _fence(memory_bytes)
-    signal.signal(signal.SIGPROF, _on_alarm)
-    _tell(answers, "ready")
-    for line in sys.stdin:
-        question = json.loads(line)
-        _tell(answers, _within(cpu_seconds, question["gold"], question["answer"]))
+_WARMING = (
+    (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"), ("x^2+2x+1", "(x+1)^2"), (r"2\pi+\frac{1}{3}", "6.61651"), ("x<3", "3>x"), ("2x+y=3", "y=3-2x"),
+    (r"(-\infty;1)\cup(2;\infty)", r"(-\infty;1)\cup(3;\infty)"), ("3+4i", "4i+3"), (r"\sin^2(x)+\cos^2(x)", "1"), (r"\log_2(8)", "3"),
+    (r"\binom{5}{2}+3!", "16"), (r"e^{-x}", r"\frac{1}{e^x}"), ("x^{2^{n}}", "y"), (r"\sqrt[3]{2}", r"2^{\frac{1}{3}}"), ("|x|", "|-x|"),
+    (r"\frac{a}{b+c}", "a/(b+c)"), ("x>2", r"(2;\infty)"), (r"\sum_{k=1}^{10}k", "55"), (r"\int_0^1xdx", "0.5"), ("a_1+a_2", "a_2+a_1"),
+    ("((((1+2))))", "3"),
+)  # fmt: skip
+_LATE = (
+    "sympy.integrals.manualintegrate sympy.integrals.meijerint sympy.integrals.risch sympy.integrals.heurisch sympy.sets.setexpr "
+    "sympy.assumptions.wrapper sympy.calculus.util sympy.series.limits sympy.simplify.hyperexpand sympy.simplify.fu sympy.concrete.gosper "
+    "sympy.solvers.inequalities sympy.solvers.solveset sympy.polys.numberfields"
+).split()
 
 
-def compare(gold: str, answer: str) -> Opinion:
-    """Return whether Math-Verify holds `answer` equal to `gold`."""
+def warm() -> None:
+    """Load what sympy loads late, which a fenced process could not, and teach the parser the common turns."""
+    for name in _LATE:
+        importlib.import_module(name)
+    for gold, answer in _WARMING:
+        algebra(gold, answer)
+
+
+def algebra(gold: str, answer: str) -> Opinion:
+    """Return whether `answer` equals `gold`, both one expression in normal form."""
     import math_verify
 
-    one, other = _parse(gold), _parse(answer)
-    if not one:
-        return Opinion("unknown", "gold_unreadable")
-    if not other:
-        return Opinion("unknown", "answer_unreadable")
-    if not math_verify.verify(list(one), list(other), timeout_seconds=None):
+    is_complex = _is_complex(gold) or _is_complex(answer)
+    one, other = _read(gold, is_complex), _read(answer, is_complex)
+    if one is None or other is None:
+        return Opinion("unknown", "gold_unparsable" if one is None else "unparsable")
+    rounded = _as_rounded(number(gold), other) or _as_rounded(number(answer), one)
+    if rounded:
+        return rounded
+    try:
+        same = math_verify.verify(one, other, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+    except Exception:  # sympy raises whatever it likes on what it cannot compare, and none of it is a verdict
+        return Opinion("unknown", "incomparable")
+    if not same:
         return Opinion("wrong", "different")
-    return Opinion("right", "equivalent") if _same_magnitude(one[0], other[0]) else Opinion("wrong", "different_number")
+    return Opinion("right", "equivalent") if _same_magnitude(one, other) else Opinion("wrong", "different_number")
 
 
-@functools.lru_cache(maxsize=256)  # the samples of one problem share its gold
-def _parse(text: str) -> tuple[Any, ...]:
-    import math_verify
+@functools.lru_cache(maxsize=512)  # the samples of one problem share its gold
+def _read(normal: str, is_complex: bool) -> Any:
+    """Return the sympy object a normal form stands for, or None where the grammar does not know it."""
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig, normalize_latex
 
-    return tuple(math_verify.parse(f"\\boxed{{{text}}}", fallback_mode="no_fallback", parsing_timeout=None))
+    rules = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False)
+    latex = normalize_latex(as_latex(normal), rules)
+    found = _parse(latex, is_complex)
+    # Of a chain of equations that makes no sense as one, the last side counts.
+    return _parse(latex.rpartition("=")[2], is_complex) if found is None and latex.count("=") > 1 else found
+
+
+def _parse(latex: str, is_complex: bool) -> Any:
+    try:
+        found = _reader()(is_real=None if is_complex else True).parse(latex)
+    except Exception:  # the grammar says no in many ways
+        return None
+    return _with_imaginary_unit(found) if is_complex else found
+
+
+def _with_imaginary_unit(found: Any) -> Any:
+    """Return an expression in which `i` is the imaginary unit, not one more unknown; in a sum it may be the index."""
+    import sympy
+
+    if not isinstance(found, sympy.Expr) or found.has(sympy.Sum, sympy.Product):
+        return found
+    return found.xreplace({sympy.Symbol("i"): sympy.I})
+
+
+@functools.cache
+def _reader() -> Any:
+    from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
+
+    class Reader(_Latex2Sympy):  # type: ignore[misc]
+        """latex2sympy, but for the numbers."""
+
+        def parse_number(self, text: str) -> Any:
+            """Return a number; `sympy.Number`, which stands here otherwise, evaluates the text as Python."""
+            return number_without_eval(text)
+
+    return Reader
+
+
+def number_without_eval(text: str) -> Any:
+    """Return the sympy number that digits stand for, with thousands commas, a decimal point or an exponent."""
+    import sympy
+
+    digits = text.replace(",", "")
+    return sympy.Integer(int(digits)) if digits.isdigit() else sympy.Float(digits)
+
+
+def _is_complex(normal: str) -> bool:
+    from math_verify.grader import should_treat_as_complex
+
+    return should_treat_as_complex(normal)
+
+
+def _as_rounded(stated: Number | None, exact: Any) -> Opinion | None:
+    """Compare a decimal with a number that no decimal is: it must be what the number rounds to, or is cut to, in six digits or more."""
+    import sympy
+
+    if stated is None or stated.places is None or stated.percent or not isinstance(exact, sympy.Expr) or not exact.is_number:
+        return None
+    with contextlib.suppress(ArithmeticError, AttributeError, TypeError, ValueError):
+        value = exact.evalf(_DECIMALS)
+        if not value.is_Float:
+            return None
+        return Opinion("right", "rounded") if rounds_to(stated, sympy.Rational(value)) else Opinion("wrong", "different_number")
+    return None
 
 
 def _same_magnitude(one: Any, other: Any) -> bool:
@@ -75,65 +137,9 @@ def _same_magnitude(one: Any, other: Any) -> bool:
     if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr) and one.is_number and other.is_number):
         return True
     with contextlib.suppress(ArithmeticError, AttributeError, TypeError, ValueError):  # no number after all: nothing to undo
-        one_value, other_value = (complex_or_real.evalf(2 * ROUNDED_DIGITS) for complex_or_real in (one, other))
+        one_value, other_value = (side.evalf(2 * ROUNDED_DIGITS) for side in (one, other))
         if one_value == 0 or other_value == 0:
             return True
         ratio = one_value / other_value
         return any(bool(abs(ratio * scale - 1) < 10**-ROUNDED_DIGITS) for scale in (1, 100, sympy.Rational(1, 100)))
     return True
-
-
-def _within(cpu_seconds: int, gold: str, answer: str) -> Opinion:
-    # Nobody handles SIGXCPU: the kernel ends this process, even inside one long multiplication.
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + 2 * cpu_seconds, resource.RLIM_INFINITY))
-    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-    try:
-        return compare(gold, answer)
-    except OutOfTime:
-        return Opinion("unknown", "timeout")
-    except MemoryError:
-        return Opinion("unknown", "memory")
-    except RecursionError:
-        return Opinion("unknown", "too_deep")
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def _on_alarm(number: int, frame: FrameType | None) -> None:
-    raise OutOfTime
-
-
-def _claim_output() -> TextIO:
-    """Keep the pipe for answers alone: whatever a library prints goes nowhere."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    return answers
-
-
-def _tell(answers: TextIO, value: object) -> None:
-    answers.write(json.dumps(value) + "\n")
-    answers.flush()
-
-
-def _die_with(owner: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != owner:  # it died before the line above
-        sys.exit(1)
-
-
-def _fence(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.dont_write_bytecode = True
-    sys.addaudithook(_refuse)
-
-
-def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    if event.startswith(_FORBIDDEN) or (event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-        raise PermissionError(f"{event} is not for a verifier")
-
-
-if __name__ == "__main__":
-    main()

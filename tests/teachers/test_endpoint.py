@@ -125,14 +125,15 @@ def test_the_template_covers_the_model_and_what_is_put_around_a_question() -> No
         assert (asked.template, asked.name) == (templates[0], "openai-compatible 127.0.0.1")
 
 
-def test_no_more_questions_are_in_flight_than_allowed_and_as_many(url: str, endpoint: MisbehavingEndpoint) -> None:
+@pytest.mark.parametrize("concurrency", [1, 5, completions.POOL_CONNECTIONS + 4])
+def test_no_more_questions_are_in_flight_than_allowed_and_as_many(url: str, endpoint: MisbehavingEndpoint, concurrency: int) -> None:
     endpoint.work_seconds = 0.05
-    with closing(source(remote(url, concurrency=5))) as asked, ThreadPoolExecutor(6) as threads:
+    with closing(source(remote(url, concurrency=concurrency))) as asked, ThreadPoolExecutor(6) as threads:
         began = time.monotonic()
         futures = list(threads.map(lambda number: asked.ask(question(f"well {number}"), number), range(40)))
         assert time.monotonic() - began < 1.5  # asking returns at once
         assert {future.result(WAIT_SECONDS).text for future in futures} == {FINE}
-    assert endpoint.most_in_flight == 5
+    assert endpoint.most_in_flight == concurrency
 
 
 def test_troubles_that_pass_are_waited_out(url: str, endpoint: MisbehavingEndpoint) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from asking import RULE
 
 from mixray.progress import StageProgress
 from mixray.recipe import Teacher
 from mixray.rows import PROBLEM
 from mixray.store import Artefact, Store
 from mixray.teachers import handle, run
-from mixray.verify import Judge
+from mixray.teachers.parts import Parts
 
 NUM_PROBLEMS = 400
 START_SECONDS = 240.0
@@ -44,11 +44,14 @@ def make_problems(store: Store) -> Artefact:
         rows[7]["question"] = "1 + " * 400 + "1 = ?"  # longer than the model's 512 positions
         with artefact.staging() as staging:
             staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=PROBLEM))
+            staging.outcome = {"num_problems": NUM_PROBLEMS}
     return artefact
 
 
 def make_teacher(model: str) -> Teacher:
-    return Teacher(model=model, temperature=1.0, max_tokens=80, block_rows=16, engine={"max_num_seqs": 32, "max_model_len": 512})
+    return Teacher(
+        model=model, temperature=1.0, max_failed_share=1, max_tokens=80, block_rows=16, engine={"max_num_seqs": 32, "max_model_len": 512}
+    )
 
 
 def generate(url: str, model: str, progress: StageProgress | None = None) -> Artefact:
@@ -56,12 +59,12 @@ def generate(url: str, model: str, progress: StageProgress | None = None) -> Art
 
     store = Store(url)
     progress = progress or Display(quiet=True).stage("test")
-    return run(store, "real", make_teacher(model), make_problems(store), 0, Judge, False, progress)
+    return run(store, "real", make_teacher(model), make_problems(store), 0, RULE, progress)
 
 
 def parts_of(url: str, model: str) -> Path:
     store = Store(url)
-    return Path(handle(store, "real", make_teacher(model), make_problems(store), 0, False).work_path, "parts")
+    return Path(handle(store, "real", make_teacher(model), make_problems(store), 0, RULE).work_path, "parts")
 
 
 def wait_for_parts(folder: Path, count: int) -> None:
@@ -82,7 +85,7 @@ def check_whole(pool: Artefact) -> list[dict[str, object]]:
     assert cut
     assert all(row["status"] == "truncated" and row["num_response_tokens"] == 80 and row["verdict"] == "wrong" for row in cut)
     assert pool.outcome["num_traces"] == NUM_PROBLEMS
-    assert pool.outcome["errors"] == 1
+    assert pool.outcome["statuses"]["error"] == 1
     return rows
 
 
@@ -119,16 +122,10 @@ def test_a_pool_outlives_its_driver(store: Store, random_student: str, request: 
         while any(ray_folder in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])):
             assert time.monotonic() < gone_by, "Ray's processes outlive a killed driver"
             time.sleep(0.5)
-    before = {row["trace_id"]: row for part in committed(parts) for row in pq.read_table(part).to_pylist()}
+    before = {row["trace_id"]: row for table in Parts(store, str(parts.parent), NUM_PROBLEMS).ordered(100) for row in table.to_pylist()}
     assert 0 < len(before) < NUM_PROBLEMS
     request.getfixturevalue("ray_cluster")
     pool = generate(store.url, random_student, quiet)
     rows = check_whole(pool)
     assert [row for row in rows if row["trace_id"] in before] == [before[key] for key in sorted(before)]
     assert pool.outcome["num_resumed"] >= len(before)
-
-
-def committed(parts: Path) -> list[Path]:
-    """The part files whose checkpoint is committed; a kill may leave others behind, which the next run throws away."""
-    names = {path.stem for path in (parts.parent / "checkpoints").glob("*.parquet") if not path.name.endswith(".pending.parquet")}
-    return [path for path in parts.glob("*.parquet") if any(path.name.startswith(name) for name in names)]

@@ -27,9 +27,8 @@ def pool() -> Iterator[Pool]:
 
 
 def test_a_hanging_answer_is_unknown_and_others_are_unaffected(pool: Pool) -> None:
-    opinions = pool.compare([HANGING, PLAIN, HANGING, (r"\prod_{k=1}^{10^7} k", "4"), ("x+1", "1+x")])
-    assert [opinion.verdict for opinion in opinions] == ["unknown", "right", "unknown", "unknown", "right"]
-    assert [opinion.reason for opinion in opinions if opinion.verdict == "unknown"] == ["timeout"] * 3
+    opinions = pool.compare([HANGING, PLAIN, HANGING, ("x+1", "1+x")])
+    assert [opinion.verdict for opinion in opinions] == ["unknown", "right", "unknown", "right"]
 
 
 def test_it_works_off_the_main_thread(pool: Pool) -> None:
@@ -42,7 +41,7 @@ def test_it_works_off_the_main_thread(pool: Pool) -> None:
 
 def test_a_child_killed_by_others_is_replaced_and_the_answer_still_judged(pool: Pool) -> None:
     pool.compare([PLAIN])
-    children = [child for child in psutil.Process().children() if "mixray.verify.symbolic" in child.cmdline()]
+    children = [child for child in psutil.Process().children() if "mixray.verify.child" in child.cmdline()]
     assert children
     for child in children:
         child.send_signal(signal.SIGKILL)

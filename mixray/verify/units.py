@@ -1,0 +1,85 @@
+"""Take the unit off an answer, and tell whether two units are the same.
+
+In: normal forms (`mixray.verify.normal`). Out: the value without its unit, and the unit in one spelling. Nothing is converted: 5 m and
+500 cm may well be equal, but who was asked for metres should be told metres, so nobody can tell.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SPELLINGS = {
+    "mm": "millimeter millimetre", "cm": "centimeter centimetre", "dm": "decimeter decimetre", "m": "meter metre", "km": "kilometer kilometre",
+    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram", "g": "gram gm", "kg": "kilogram", "lb": "pound lbs",
+    "oz": "ounce", "t": "ton tonne", "ml": "milliliter millilitre", "l": "liter litre", "gal": "gallon", "s": "sec second", "min": "minute",
+    "h": "hr hour", "day": "days", "week": "weeks", "month": "months", "yr": "year", "hz": "hertz", "n": "newton",
+    "j": "joule", "kj": "kilojoule", "w": "watt", "kw": "kilowatt", "v": "volt", "a": "ampere amp", "ohm": "", "pa": "pascal", "kpa": "kilopascal",
+    "k": "kelvin", "°": "degree deg", "rad": "radian", "¤": "dollar usd", "cent": "", "€": "euro", "£": "gbp", "unit": "", "mol": "mole", "acre": "",
+    "sq": "square", "cu": "cubic", "point": "", "percent": "",
+}  # fmt: skip
+_KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
+_SPEEDS = {"mph": "mi per h", "kmh": "km per h", "kph": "km per h"}
+_ENDING = re.compile(
+    r"(?P<value>.*?[^\\ ]) ?(?P<unit>\\text\{[^{}]*\}(?:\^\d)?(?:/(?:\\text\{[^{}]*\}|[a-z]+)(?:\^\d)?)?|[°¤€£](?:(?:\\text\{)?[CF]\}?)?"
+    r"|(?<![a-zA-Z\\])(?P<word>[a-zA-Z]{2,}(?:[ /][a-zA-Z]+)*|m/s|(?<=\d )[mgshlLNJWV]|(?<=\d)[mgshlLNJWV])(?:\^\d)?)",
+    re.DOTALL,
+)
+_NUMERAL = re.compile(r"[\d.,/ ]+|\\frac\{\d+\}\{\d+\}")
+UNSURE = "?"
+"""Begins a unit of one bare letter, as in 5 m, which may be an unknown instead."""
+_POWER = re.compile(r"\^\{?(\d)\}?")
+_NO_UNITS = frozenset(
+    "a an the or and if when where unless mod base more less most least over under to not up squared cubed hundred thousand million billion "
+    "trillion dozen am pm noon midnight is are for all any each every only times of factorial approximately about between than plus minus".split()
+)
+_SQUARES = {"sq": "2", "square": "2", "squared": "2", "cu": "3", "cubic": "3"}
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """Return the value and its unit in one spelling; the unit is empty where there is none."""
+    if text[:1] in "¤€£" and len(text) > 1:
+        return text[1:].strip(), text[0]
+    if text[:2] in ("-¤", "-€", "-£") and len(text) > 2:
+        return "-" + text[2:].strip(), text[1]
+    match = _ENDING.fullmatch(text)
+    if not match or match["value"][-1] in "=+-*/^_(<>,;:{" or (match["word"] and not _is_unit(match["value"], match["word"].lower())):
+        return text, ""
+    unit = _one_spelling(match["unit"])
+    if match["word"] and len(match["word"]) == 1:
+        unit = f"{UNSURE}{unit}"
+    return (match["value"], unit) if unit else (text, "")
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Return whether two units are the same, or one only says more of it: `apples` and `red apples`."""
+    first, second = set(one.split()), set(other.split())
+    return first == second or (not (first | second) & set(_SPELLINGS) and (first <= second or second <= first))
+
+
+def _is_unit(value: str, words: str) -> bool:
+    """Return whether bare words, which may also be a product of unknowns, are a unit."""
+    parts = re.split("[ /]", words)
+    return all(map(_known, parts)) or bool(_NUMERAL.fullmatch(value) and all(len(part) > 3 or _known(part) for part in parts))
+
+
+def _known(word: str) -> bool:
+    return word in _KNOWN or word.removesuffix("s") in _KNOWN or word in _SPEEDS or word == "per"
+
+
+def _one_spelling(unit: str) -> str:
+    """Return a unit in one spelling: `square inches` and `in^2` are `in^2`; empty where the words are no unit."""
+    powers = _POWER.findall(unit)
+    for speed, spelled in _SPEEDS.items():
+        unit = re.sub(rf"\b{speed}\b", spelled, unit.lower())
+    bare = _POWER.sub("", unit.replace("\\text", " ")).replace("{", " ").replace("}", " ").replace("/", " per ")
+    words = [word for word in re.split(r"[ .\\-]+", re.sub("[°¤€£]", r"\g<0> ", bare.lower())) if word]
+    if (
+        not words
+        or words in (["a", "m"], ["p", "m"])
+        or any(not re.fullmatch(r"[a-z']+|[°¤€£]", word) or (word in _NO_UNITS and word not in _SQUARES) for word in words)
+    ):
+        return ""
+    powers += [_SQUARES[word] for word in words if word in _SQUARES]
+    named = [_KNOWN.get(word) or _KNOWN.get(word.removesuffix("s")) or word.removesuffix("s") for word in words if word not in _SQUARES]
+    power = f"^{powers[0]}" if powers and powers[0] != "1" else ""
+    return " ".join(sorted(named)) + power if named else ""
