@@ -126,7 +126,7 @@ def _judge_again(recipe: Recipe, storage: str) -> None:
 @app.command()
 def audit(
     name: Annotated[str, typer.Argument(metavar="POOL", help="a pool, as `mixray pool ls` shows it")],
-    first: Annotated[str, typer.Option(help="stored, mixray, exact, math-verify or judge")] = "stored",
+    first: Annotated[str, typer.Option(help="stored, rule, judge, mixray, exact or math-verify")] = "stored",
     second: Annotated[str, typer.Option(help="what to hold against it")] = "math-verify",
     unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts")] = False,
     most: Annotated[int, typer.Option(min=1, help="rows shown")] = 50,

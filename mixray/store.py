@@ -81,7 +81,7 @@ class Store:
         made_by = {"format": FORMAT, "kind": kind, "settings": dict(settings), "inputs": used}
         return Artefact(self, kind, name, digest(made_by, 12), made_by)
 
-    def list(self, kind: str) -> list[str]:
+    def folders(self, kind: str) -> list[str]:
         """Return the folder names of the committed artefacts of one kind."""
         folder = f"{self.root}/{kind}"
         if not self.fs.exists(folder):
@@ -97,7 +97,7 @@ class Store:
             kind = posixpath.basename(path.rstrip("/"))
             if kind.startswith(".") or not self.fs.isdir(path):
                 continue
-            for folder in self.list(kind):
+            for folder in self.folders(kind):
                 other = self.open(kind, folder)
                 if artefact.hash in other.made_by["inputs"].values():
                     found.append(other.label)

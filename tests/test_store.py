@@ -71,7 +71,7 @@ def test_a_committed_artefact_is_found_and_read(any_store: Store) -> None:
     assert again.read_table().equals(ROWS)
     assert again.read_json("facts.json") == {"value": 1}
     assert again.outcome == {"num_rows": 2}
-    assert any_store.list("pools") == [f"long-{artefact.hash}"]
+    assert any_store.folders("pools") == [f"long-{artefact.hash}"]
     assert (again.local_folder() / "facts.json").exists()
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_visible_before_the_commit_or_after_an_error(any_store: Store
         assert not artefact.is_done()
         raise RuntimeError("half way")
     assert not artefact.is_done()
-    assert any_store.list("pools") == []
+    assert any_store.folders("pools") == []
 
 
 def test_the_second_commit_of_the_same_artefact_changes_nothing(any_store: Store) -> None:

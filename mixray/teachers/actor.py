@@ -100,7 +100,7 @@ class Block:
 
     def _arrived(self, all_of_them: bool) -> list[tuple[Quest, dict[str, Any]]]:
         """Wait for answers: for all, where none leads to another question, else for one and those that came with it."""
-        arrived = []
+        arrived: list[tuple[Quest, dict[str, Any]]] = []
         while self.flying and (all_of_them or not arrived or not self.ended.empty()):
             quest, sample, future = self.ended.get()
             self.flying -= 1
@@ -138,8 +138,7 @@ class Block:
         }
 
     def _judge(self, rows: list[dict[str, Any]]) -> None:
-        columns = [[row[name] for row in rows] for name in ("response", "gold", "finish_reason")]
-        for row, verdict in zip(rows, self.work.rule.verify(*columns, self.work.rule.unboxed), strict=True):
+        for row, verdict in zip(rows, self.work.rule.judge(rows), strict=True):
             row |= {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
 
 

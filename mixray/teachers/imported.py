@@ -168,9 +168,7 @@ def _trace(name: str, teacher: ImportedTeacher, problem: dict[str, Any], row: di
 
 
 def _judged(rows: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
-    columns = [[row[name] for row in rows] for name in ("response", "gold", "finish_reason")]
-    verdicts = rule.verify(*columns, rule.unboxed)
     return [
         row | {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason, "error": None}
-        for row, verdict in zip(rows, verdicts, strict=True)
+        for row, verdict in zip(rows, rule.judge(rows), strict=True)
     ]

@@ -27,7 +27,7 @@ Changes = Counter[tuple[str, str]]
 
 def sibling(pool: Artefact) -> Artefact | None:
     """Return a pool with the same answers under another policy, where the store holds one."""
-    for folder in pool.store.list(pool.kind):
+    for folder in pool.store.folders(pool.kind):
         if not folder.startswith(f"{pool.name}-"):
             continue
         other = pool.store.open(pool.kind, folder)
@@ -88,8 +88,7 @@ def _stamp(other: Artefact) -> Stamp:
 
 def rejudged(table: pa.Table, rule: Rule) -> pa.Table:
     """Return TRACE rows with the verdicts `rule` gives them; a judge's opinions are dropped."""
-    columns = [table[name].to_pylist() for name in ("response", "gold", "finish_reason")]
-    verdicts = rule.verify(*columns, rule.unboxed)
+    verdicts = rule.judge(table.select(["response", "gold", "finish_reason"]).to_pylist())
     for name in ("answer", "verdict", "verdict_reason"):
         table = _with(table, name, [getattr(verdict, name) for verdict in verdicts])
     for name in ("rule_verdict", "rule_reason", "judge_verdict"):

@@ -45,7 +45,7 @@ class Wanted:
 
 def pools(store: Store) -> list[Artefact]:
     """Return every committed pool of a store, by name."""
-    return [store.open(KIND, folder) for folder in store.list(KIND)]
+    return [store.open(KIND, folder) for folder in store.folders(KIND)]
 
 
 def find(store: Store, text: str) -> Artefact:
@@ -54,7 +54,7 @@ def find(store: Store, text: str) -> Artefact:
     Raises:
         StoreError: none fits, or several do.
     """
-    folders = store.list(KIND)
+    folders = store.folders(KIND)
     fits = [folder for folder in folders if text in (folder, f"{KIND}/{folder}", *folder.rpartition("-")[::2])]
     if len(fits) == 1:
         return store.open(KIND, fits[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,11 @@ class Rule:
     def identity(self) -> dict[str, Any]:
         """Return what identifies the rule in the hashes of pools."""
         return {"policy": self.policy, "unboxed": self.unboxed}
+
+    def judge(self, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+        """Return a verdict on the `response`, `gold` and `finish_reason` of each row."""
+        responses, golds, reasons = ([row[name] for row in rows] for name in ("response", "gold", "finish_reason"))
+        return self.verify(responses, golds, reasons, self.unboxed)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from mixray.verify.equal import compare
 from mixray.verify.extract import final_answers, gold_answer
 from mixray.verify.numbers import Judgement, Opinion
@@ -81,20 +79,3 @@ def _of_several(answers: list[str], opinion: Opinion | None) -> Opinion:
     if len(answers) < 2 or opinion.verdict == "right" or opinion.reason == "truncated":
         return opinion
     return Opinion("unknown", "several_answers")
-
-
-class Judge:
-    """Fill `answer`, `verdict` and `verdict_reason` of Arrow batches that hold `response`, `gold` and `finish_reason`."""
-
-    def __init__(self, unboxed: bool = False) -> None:
-        self.unboxed = unboxed
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return `batch` with its verdicts, the columns in the order they came."""
-        responses, golds, reasons = (batch[name].to_pylist() for name in ("response", "gold", "finish_reason"))
-        verdicts = verify(responses, golds, reasons, self.unboxed)
-        for name in ("answer", "verdict", "verdict_reason"):
-            column = pa.array([getattr(verdict, name) for verdict in verdicts], pa.string())
-            index = batch.schema.get_field_index(name)
-            batch = batch.append_column(name, column) if index < 0 else batch.set_column(index, name, column)
-        return batch

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mixray.errors import VerifyError
-from mixray.verify import Judge, Verdict, verify, verify_file
+from mixray.verify import Verdict, verify, verify_file
 from mixray.verify.equal import compare, normal_form
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "unknown"
@@ -138,19 +137,6 @@ def test_numbers_start_no_process() -> None:
     before = {child.pid for child in psutil.Process().children()}
     assert [row.verdict for row in verify([r"\boxed{5}", "it is 7"], ["5", "8"], unboxed=True)] == [RIGHT, WRONG]
     assert {child.pid for child in psutil.Process().children()} <= before
-
-
-def test_a_judge_fills_its_columns_and_leaves_the_rest() -> None:
-    columns = {"trace_id": ["a", "b"], "response": [r"\boxed{5}", r"\boxed{5}"], "gold": ["5", "5"], "finish_reason": ["stop", "length"]}
-    empty = pa.nulls(2, pa.string())
-    batch = pa.table({**columns, "answer": empty, "verdict": empty, "verdict_reason": empty})
-    judged = Judge()(batch)
-    assert judged.schema == batch.schema
-    assert judged["trace_id"].to_pylist() == ["a", "b"]
-    assert judged["answer"].to_pylist() == ["5", "5"]
-    assert judged["verdict"].to_pylist() == [RIGHT, WRONG]
-    assert judged["verdict_reason"].to_pylist() == ["same", "truncated"]
-    assert Judge()(batch.drop_columns(["answer", "verdict", "verdict_reason"])).schema == batch.schema
 
 
 @given(st.text(), st.text())
