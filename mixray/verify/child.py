@@ -1,7 +1,7 @@
 """The process that compares expressions; run as `python -m mixray.verify.child CPU_SECONDS MEMORY_BYTES OWNER`.
 
 In: JSON lines `[number, how, gold, answer]` on standard input, each sent when the one before is answered. Out: JSON lines
-`[number, verdict, reason]` on standard output. Nothing here is worth keeping, and its owner (`mixray.verify.pool`) may kill it at any moment.
+`[number, verdict, reason]` on standard output. Nothing here is worth keeping; its owner (`mixray.verify.pool`) may kill it at any moment.
 
 It is two processes. The keeper loads and warms the libraries, reads nothing, and forks a worker, which is fenced in (`mixray.verify.fence`)
 and does the work. A worker that hangs is ended by its own clocks, which count CPU time, so that a verdict does not depend on what else the
@@ -62,12 +62,12 @@ def main() -> None:
     library.warm()
     gc.collect()
     gc.freeze()  # so that the workers share this memory
-    asked = Asked()
+    asked, keeper = Asked(), os.getpid()
     _tell(answers, "ready")
     while True:
         worker = os.fork()
         if worker == 0:
-            _work(answers, asked, cpu_seconds, memory_bytes)
+            _work(answers, asked, keeper, cpu_seconds, memory_bytes)
         status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
         if status != RETIRED and not asked.get():
             sys.exit(status)  # the end, or a worker that cannot even start
@@ -76,11 +76,11 @@ def main() -> None:
             asked.set(0)
 
 
-def _work(answers: BinaryIO, asked: Asked, cpu_seconds: float, memory_bytes: int) -> NoReturn:
+def _work(answers: BinaryIO, asked: Asked, keeper: int, cpu_seconds: float, memory_bytes: int) -> NoReturn:
     """Answer questions until standard input ends, or memory or caches have grown; never returns."""
     status = CRASHED
     try:
-        _die_with(os.getppid())
+        _die_with(keeper)
         signal.signal(signal.SIGPROF, _on_alarm)
         fence.put_up(memory_bytes)
         left = QUESTIONS_PER_WORKER

@@ -1,8 +1,8 @@
 """The fence around a process that reads what a model wrote: bounded memory, no files, no sockets, no processes, no code from text.
 
-In: limits. Out: nothing; once it is up it stays up. The rule is a list of what Python may do, not of what it may not: whatever else raises
-an audit event is refused, and remembered, since the libraries behind it swallow errors and would turn the refusal into a verdict. The kernel
-keeps the rest: no byte goes into a file, and memory ends where it is said to.
+In: limits. Out: nothing; once it is up it stays up. The rule is a list of what Python may do, not of what it may not: whatever else
+raises an audit event is refused, and remembered, since the libraries behind it swallow errors and would turn the refusal into a verdict.
+The kernel keeps the rest: no byte goes into a file, and memory ends where it is said to.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 refused: list[str] = []
 """The events that were refused since it was last emptied."""
 
-_ALLOWED = frozenset(
-    "import marshal.loads marshal.load object.__getattr__ object.__setattr__ object.__delattr__ sys._getframe sys._getframemodulename "
-    "builtins.id sys.unraisablehook gc.get_objects gc.get_referrers gc.get_referents".split()
-)
+_ALLOWED = frozenset([
+    "import", "marshal.loads", "marshal.load", "object.__getattr__", "object.__setattr__", "object.__delattr__", "sys._getframe",
+    "sys._getframemodulename", "builtins.id", "sys.unraisablehook", "gc.get_objects", "gc.get_referrers", "gc.get_referents",
+])  # fmt: skip
 _ROOTS = tuple({os.path.realpath(path) + os.sep for path in (*sys.path, sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)) if path})
 _MODULES = (".py", ".pyc", ".so")
 

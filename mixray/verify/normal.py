@@ -12,20 +12,22 @@ import re
 
 _SIGNS = str.maketrans(
     {
-        "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ",
-        "±": r"\pm ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
-        "²": "^2", "³": "^3", "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "％": "%", "’": "'", "\u00a0": " ", "θ": r"\theta ", "\n": " ",
+        "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
+        "√": r"\sqrt ", "±": r"\pm ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ",
+        "∈": r"\in ", "∅": r"\emptyset ", "²": "^2", "³": "^3", "（": "(", "）": ")", "，": ",", "：": ":", "；": ";", "％": "%", "’": "'",
+        "\u00a0": " ", "θ": r"\theta ", "\n": " ",
     }
 )  # fmt: skip
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\!,|\\,|\\!)(?=\d{3}(?!\d))")
 _SAME = {
     "times": r"\cdot ", "leq": r"\le ", "leqslant": r"\le ", "geq": r"\ge ", "geqslant": r"\ge ", "neq": r"\ne ", "lt": "<", "gt": ">",
-    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "left": "", "right": "", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "",
-    "bigr": "", "Bigl": "", "Bigr": "", "mleft": "", "mright": "", "displaystyle": "", "textstyle": "", "limits": "", "quad": " ", "qquad": " ",
-    "varnothing": r"\emptyset ", "lbrace": r"\{", "rbrace": r"\}", "langle": "(", "rangle": ")", "colon": ":", "degree": "°", "degrees": "°",
-    "textdegree": "°", "lbrack": "[", "rbrack": "]", "lvert": "|", "rvert": "|", "vert": "|", "dots": r"\ldots ", "cdots": r"\ldots ",
-    "mathrm": r"\text", "mathbf": r"\text", "mathit": r"\text", "mathsf": r"\text", "mbox": r"\text", "textbf": r"\text", "textit": r"\text",
-    "textrm": r"\text", "textnormal": r"\text", "textup": r"\text", "hbox": r"\text", "rm": "", "bf": "", "it": "", "textdollar": "¤",
+    "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "left": "", "right": "", "big": "", "Big": "", "bigg": "", "Bigg": "",
+    "bigl": "", "bigr": "", "Bigl": "", "Bigr": "", "mleft": "", "mright": "", "displaystyle": "", "textstyle": "", "limits": "",
+    "quad": " ", "qquad": " ", "varnothing": r"\emptyset ", "lbrace": r"\{", "rbrace": r"\}", "langle": "(", "rangle": ")",
+    "colon": ":", "degree": "°", "degrees": "°", "textdegree": "°", "lbrack": "[", "rbrack": "]", "lvert": "|", "rvert": "|",
+    "vert": "|", "dots": r"\ldots ", "cdots": r"\ldots ", "mathrm": r"\text", "mathbf": r"\text", "mathit": r"\text",
+    "mathsf": r"\text", "mbox": r"\text", "textbf": r"\text", "textit": r"\text", "textrm": r"\text", "textnormal": r"\text",
+    "textup": r"\text", "hbox": r"\text", "rm": "", "bf": "", "it": "", "textdollar": "¤",
 }  # fmt: skip
 _SIGN_COMMANDS = {
     "!": "", ",": " ", ";": " ", ":": " ", " ": " ", "/": "", "(": "", ")": "", "[": "", "]": "", "%": "%", "$": "¤", "\\": "\n", "&": "&",

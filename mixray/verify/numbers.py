@@ -2,8 +2,8 @@
 
 In: normal forms (`mixray.verify.normal`). Out: an `Opinion`, or None where one of them is no number of the kind. Pure.
 
-Read are integers, decimals with thousands commas or repeating digits, fractions, mixed numbers, powers of ten, percentages, ratios, words up
-to twenty; numbers with a base; times of day.
+Read are integers, decimals with thousands commas or repeating digits, fractions, mixed numbers, powers of ten, percentages, ratios, words
+up to twenty; numbers with a base; times of day.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ _REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}", re.ASCII)
 _RATIO = re.compile(rf"({_DECIMAL})(?::|\\text\{{to\}})({_DECIMAL})", re.ASCII)
 _MULTIPLE = re.compile(r"(.+?)(?: ?\\text\{(thousand|million|billion|trillion)\}| (thousand|million|billion|trillion))")
 _TIMES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
-).split()
+_WORDS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
 _BASE = re.compile(
     r"(?:\\text\{)?([0-9A-Z]+)\}?(?:_(?:\{(\d{1,2})\}|(\d)|(?:\\text)?\{(?:\\text\{)?([a-z]+)\}*)| ?(?:\\text\{base\}|base) ?(\d{1,2}))"
 )

@@ -2,8 +2,8 @@
 
 In: a problem, its gold and a response. Out: the question a judge reads; of the judge's replies, a `Verdict` each. Pure.
 
-Asked as in the paper's second step (its released scorer): the problem, the right answer, the model's answer, and one word back. Unlike there a
-reply that holds neither word is `unknown` and stays the rule's, where the paper counts it as wrong.
+Asked as in the paper's second step (its released scorer): the problem, the right answer, the model's answer, and one word back. Unlike
+there a reply that holds neither word is `unknown` and stays the rule's, where the paper counts it as wrong.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ LATER = Opinion("unknown", "needs_algebra")
 _OPENING, _CLOSING = "([{", ")]}"
 _RELATIONS = re.compile(r"[<>]|\\(?:le|ge|ne|in|notin|subset|equiv|mid)(?![a-zA-Z])|\|.*:|\\\{.*[|:]")
 _NAME = re.compile(
-    r"(?:[a-zA-Z]|\\[a-zA-Z]+(?:\{[^{}]*\})?|\\angle [A-Z ]+)(?:_(?:\w|\{[^{}]*\}))?'?(?:\([a-z](?:[,;][a-z])*\))?|\\text\{[^{}]*\}|[A-Za-z ]{4,}|\([a-z](?:[,;][a-z])+\)"
+    r"(?:[a-zA-Z]|\\[a-zA-Z]+(?:\{[^{}]*\})?|\\angle [A-Z ]+)(?:_(?:\w|\{[^{}]*\}))?'?(?:\([a-z](?:[,;][a-z])*\))?"
+    r"|\\text\{[^{}]*\}|[A-Za-z ]{4,}|\([a-z](?:[,;][a-z])+\)"
 )
 _MATRIX = re.compile(r"\(?\\begin\{(pmatrix|vmatrix)\}(.*?)\\end\{\1\}\)?", re.DOTALL)
 _SIGNED = re.compile(r"\\pm ?|\\mp ?")

@@ -18,17 +18,17 @@ from mixray.verify.numbers import ROUNDED_DIGITS, Number, Opinion, number, round
 _DECIMALS = 40  # of a number that a long decimal is compared with
 
 _WARMING = (
-    (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"), ("x^2+2x+1", "(x+1)^2"), (r"2\pi+\frac{1}{3}", "6.61651"), ("x<3", "3>x"), ("2x+y=3", "y=3-2x"),
-    (r"(-\infty;1)\cup(2;\infty)", r"(-\infty;1)\cup(3;\infty)"), ("3+4i", "4i+3"), (r"\sin^2(x)+\cos^2(x)", "1"), (r"\log_2(8)", "3"),
-    (r"\binom{5}{2}+3!", "16"), (r"e^{-x}", r"\frac{1}{e^x}"), ("x^{2^{n}}", "y"), (r"\sqrt[3]{2}", r"2^{\frac{1}{3}}"), ("|x|", "|-x|"),
-    (r"\frac{a}{b+c}", "a/(b+c)"), ("x>2", r"(2;\infty)"), (r"\sum_{k=1}^{10}k", "55"), (r"\int_0^1xdx", "0.5"), ("a_1+a_2", "a_2+a_1"),
-    ("((((1+2))))", "3"),
+    (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"), ("x^2+2x+1", "(x+1)^2"), (r"2\pi+\frac{1}{3}", "6.61651"), ("x<3", "3>x"),
+    ("2x+y=3", "y=3-2x"), (r"(-\infty;1)\cup(2;\infty)", r"(-\infty;1)\cup(3;\infty)"), ("3+4i", "4i+3"), (r"\sin^2(x)+\cos^2(x)", "1"),
+    (r"\log_2(8)", "3"), (r"\binom{5}{2}+3!", "16"), (r"e^{-x}", r"\frac{1}{e^x}"), ("x^{2^{n}}", "y"),
+    (r"\sqrt[3]{2}", r"2^{\frac{1}{3}}"), ("|x|", "|-x|"), (r"\frac{a}{b+c}", "a/(b+c)"), ("x>2", r"(2;\infty)"),
+    (r"\sum_{k=1}^{10}k", "55"), (r"\int_0^1xdx", "0.5"), ("a_1+a_2", "a_2+a_1"), ("((((1+2))))", "3"),
 )  # fmt: skip
-_LATE = (
-    "sympy.integrals.manualintegrate sympy.integrals.meijerint sympy.integrals.risch sympy.integrals.heurisch sympy.sets.setexpr "
-    "sympy.assumptions.wrapper sympy.calculus.util sympy.series.limits sympy.simplify.hyperexpand sympy.simplify.fu sympy.concrete.gosper "
-    "sympy.solvers.inequalities sympy.solvers.solveset sympy.polys.numberfields"
-).split()
+_LATE = [
+    "sympy.integrals.manualintegrate", "sympy.integrals.meijerint", "sympy.integrals.risch", "sympy.integrals.heurisch",
+    "sympy.sets.setexpr", "sympy.assumptions.wrapper", "sympy.calculus.util", "sympy.series.limits", "sympy.simplify.hyperexpand",
+    "sympy.simplify.fu", "sympy.concrete.gosper", "sympy.solvers.inequalities", "sympy.solvers.solveset", "sympy.polys.numberfields",
+]  # fmt: skip
 
 
 def warm() -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 
 _SPELLINGS = {
-    "mm": "millimeter millimetre", "cm": "centimeter centimetre", "dm": "decimeter decimetre", "m": "meter metre", "km": "kilometer kilometre",
-    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram", "g": "gram gm", "kg": "kilogram", "lb": "pound lbs",
-    "oz": "ounce", "t": "ton tonne", "ml": "milliliter millilitre", "l": "liter litre", "gal": "gallon", "s": "sec second", "min": "minute",
-    "h": "hr hour", "day": "days", "week": "weeks", "month": "months", "yr": "year", "hz": "hertz", "n": "newton",
-    "j": "joule", "kj": "kilojoule", "w": "watt", "kw": "kilowatt", "v": "volt", "a": "ampere amp", "ohm": "", "pa": "pascal", "kpa": "kilopascal",
-    "k": "kelvin", "°": "degree deg", "rad": "radian", "¤": "dollar usd", "cent": "", "€": "euro", "£": "gbp", "unit": "", "mol": "mole", "acre": "",
-    "sq": "square", "cu": "cubic", "point": "", "percent": "",
+    "mm": "millimeter millimetre", "cm": "centimeter centimetre", "dm": "decimeter decimetre", "m": "meter metre",
+    "km": "kilometer kilometre", "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram", "g": "gram gm",
+    "kg": "kilogram", "lb": "pound lbs", "oz": "ounce", "t": "ton tonne", "ml": "milliliter millilitre", "l": "liter litre",
+    "gal": "gallon", "s": "sec second", "min": "minute", "h": "hr hour", "day": "days", "week": "weeks", "month": "months",
+    "yr": "year", "hz": "hertz", "n": "newton", "j": "joule", "kj": "kilojoule", "w": "watt", "kw": "kilowatt", "v": "volt",
+    "a": "ampere amp", "ohm": "", "pa": "pascal", "kpa": "kilopascal", "k": "kelvin", "°": "degree deg", "rad": "radian",
+    "¤": "dollar usd", "cent": "", "€": "euro", "£": "gbp", "unit": "", "mol": "mole", "acre": "", "sq": "square", "cu": "cubic",
+    "point": "", "percent": "",
 }  # fmt: skip
 _KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 _SPEEDS = {"mph": "mi per h", "kmh": "km per h", "kph": "km per h"}
@@ -28,10 +29,12 @@ _NUMERAL = re.compile(r"[\d.,/ ]+|\\frac\{\d+\}\{\d+\}")
 UNSURE = "?"
 """Begins a unit of one bare letter, as in 5 m, which may be an unknown instead."""
 _POWER = re.compile(r"\^\{?(\d)\}?")
-_NO_UNITS = frozenset(
-    "a an the or and if when where unless mod base more less most least over under to not up squared cubed hundred thousand million billion "
-    "trillion dozen am pm noon midnight is are for all any each every only times of factorial approximately about between than plus minus".split()
-)
+_NO_UNITS = frozenset([
+    "a", "an", "the", "or", "and", "if", "when", "where", "unless", "mod", "base", "more", "less", "most", "least", "over", "under", "to",
+    "not", "up", "squared", "cubed", "hundred", "thousand", "million", "billion", "trillion", "dozen", "am", "pm", "noon", "midnight",
+    "is", "are", "for", "all", "any", "each", "every", "only", "times", "of", "factorial", "approximately", "about", "between", "than",
+    "plus", "minus",
+])  # fmt: skip
 _SQUARES = {"sq": "2", "square": "2", "squared": "2", "cu": "3", "cubic": "3"}
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +49,47 @@ def test_a_child_killed_by_others_is_replaced_and_the_answer_still_judged(pool: 
     assert pool.compare([PLAIN])[0].verdict == "right"
 
 
-def test_a_stopped_child_is_killed_at_the_limit() -> None:
+def worker_of(child: Child) -> psutil.Process:
+    """The process that does the work; it is forked once the keeper has said that it is ready."""
+    deadline = time.monotonic() + 10
+    while not (workers := psutil.Process(child.process.pid).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return workers[0]
+
+
+def test_a_stopped_worker_is_killed_at_the_limit_with_its_keeper() -> None:
     child = Child()
-    child.process.send_signal(signal.SIGSTOP)
+    worker = worker_of(child)
+    worker.send_signal(signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         child.ask(*PLAIN, seconds=0.5)
     child.kill()
     assert child.process.returncode == -signal.SIGKILL
+    assert psutil.wait_procs([worker], timeout=10)[1] == []
+
+
+def test_a_stopped_keeper_answers_until_its_worker_is_gone_and_then_is_slow() -> None:
+    child = Child()
+    worker = worker_of(child)
+    child.process.send_signal(signal.SIGSTOP)
+    assert child.ask(*PLAIN, seconds=30).verdict == "right"
+    worker.send_signal(signal.SIGKILL)
+    with pytest.raises(TimeoutError):
+        child.ask(*PLAIN, seconds=0.5)
+    child.kill()
+    assert child.process.returncode == -signal.SIGKILL
+
+
+def test_a_pool_with_a_stopped_worker_says_timeout_and_goes_on() -> None:
+    before = psutil.Process().children()
+    pool = Pool(num_children=1, wall_seconds=1.0)
+    pool.compare([PLAIN])
+    (keeper,) = set(psutil.Process().children()) - set(before)
+    keeper.children()[0].send_signal(signal.SIGSTOP)
+    assert pool.compare([PLAIN])[0] == ("unknown", "timeout")
+    assert pool.compare([PLAIN])[0].verdict == "right"
+    pool.close()
 
 
 def test_a_child_that_is_gone_is_told_from_one_that_is_slow() -> None:
