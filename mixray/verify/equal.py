@@ -11,8 +11,8 @@ import re
 
 from mixray.verify.guard import MAX_CHARACTERS, danger, has_degrees_in_function
 from mixray.verify.normal import flat, normal_form
-from mixray.verify.numbers import Opinion, compare_bases, compare_numbers, compare_times
-from mixray.verify.structure import LATER, Compare, compare_parts, has_relation, named
+from mixray.verify.numbers import Opinion, compare_bases, compare_numbers, compare_times, number
+from mixray.verify.structure import LATER, Compare, compare_parts, has_relation, named, settled
 from mixray.verify.units import UNSURE, same_unit, split_unit
 
 POLICY = f"2+math-verify {importlib.metadata.version('math-verify')}"
@@ -47,7 +47,8 @@ def _later(one: str, other: str) -> Opinion:
 def _compare(one: str, other: str, algebra: Compare) -> Opinion:
     """Compare two normal forms: whole answers, or parts of them."""
     if flat(one) == flat(other):
-        return Opinion("right", "same")
+        return Opinion("unknown", "thousands_or_list") if _may_be_thousands(one, other) else Opinion("right", "same")
+    one, other = settled(one), settled(other)
     if max(len(one), len(other)) <= MAX_CHARACTERS:
         for rule in (compare_numbers, compare_bases, compare_times, _choices, _words):
             opinion = rule(one, other)
@@ -63,6 +64,11 @@ def _compare(one: str, other: str, algebra: Compare) -> Opinion:
             return opinion
     refused = danger(one) or danger(other)
     return Opinion("unknown", refused) if refused else algebra(one, other)
+
+
+def _may_be_thousands(one: str, other: str) -> bool:
+    """Whether `1,234` meets `1, 234`: a number and what reads as a list of two."""
+    return (";" in one) != (";" in other) and one[0] not in "([" and (number(one) is None) != (number(other) is None)
 
 
 def _choices(one: str, other: str) -> Opinion | None:

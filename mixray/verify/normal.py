@@ -100,6 +100,11 @@ def _with_braces(text: str) -> str:
             continue  # it was itself an argument
         done.append(text[place : match.end()].rstrip())
         place = match.end()
+        if match[1] == "sqrt" and text[place : place + 1] == "(":
+            end = _group_end(text, place, "()")
+            done.append("{" + _with_braces(text[place + 1 : end - 1]) + "}")
+            place = end
+            continue
         for _ in range(2 if match[1] == "frac" else 1):
             argument = _ARGUMENT.match(text, place)
             if argument is None:
@@ -115,15 +120,15 @@ def _with_braces(text: str) -> str:
     return "".join(done)
 
 
-def _group_end(text: str, start: int) -> int:
-    """Return where the group that opens at `start` has closed; the end of the text where it never does."""
+def _group_end(text: str, start: int, brackets: str = "{}") -> int:
+    """Return where the group that opens at `start` has closed; one past the end of the text where it never does."""
     depth = 0
     for place in range(start, len(text)):
-        if text[place] in "{}" and text[place - 1 : place] != "\\":
-            depth += 1 if text[place] == "{" else -1
+        if text[place] in brackets and text[place - 1 : place] != "\\":
+            depth += 1 if text[place] == brackets[0] else -1
             if depth == 0:
                 return place + 1
-    return len(text)
+    return len(text) + 1
 
 
 def _blanks(text: str) -> str:

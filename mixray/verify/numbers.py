@@ -49,7 +49,8 @@ _WORDS = [
 _BASE = re.compile(
     r"(?:\\text\{)?([0-9A-Z]+)\}?(?:_(?:\{(\d{1,2})\}|(\d)|(?:\\text)?\{(?:\\text\{)?([a-z]+)\}*)| ?(?:\\text\{base\}|base) ?(\d{1,2}))"
 )
-_CLOCK = re.compile(r"(\d{1,2})(?::(\d\d))? ?(?:\\text\{)?(?:([ap])\.?m\.?)?\}?", re.ASCII | re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:\\text\{)?(?:([ap])\.?m\.?)?\}?", re.ASCII | re.IGNORECASE)
+_HALF_DAY_SECONDS = 12 * 3600
 
 
 def number(text: str) -> Number | None:
@@ -95,12 +96,12 @@ def compare_bases(gold: str, answer: str) -> Opinion | None:
 def compare_times(gold: str, answer: str) -> Opinion | None:
     """Return whether two times of day are the same; None where neither says a.m. or p.m., since it may be a ratio."""
     one, other = _CLOCK.fullmatch(gold), _CLOCK.fullmatch(answer)
-    if not one or not other or not (one[3] or other[3]) or not ((one[2] or one[3]) and (other[2] or other[3])):
+    if not one or not other or not (one[4] or other[4]) or not ((one[2] or one[4]) and (other[2] or other[4])):
         return None
-    minutes = [_minutes(*clock.groups()) for clock in (one, other)]
-    if minutes[0] == minutes[1]:
+    seconds = [_seconds(*clock.groups()) for clock in (one, other)]
+    if seconds[0] == seconds[1]:
         return Opinion("right", "same_time")
-    unclear = not (one[3] and other[3]) and (minutes[0] - minutes[1]) % 720 == 0
+    unclear = not (one[4] and other[4]) and (seconds[0] - seconds[1]) % _HALF_DAY_SECONDS == 0
     return Opinion("unknown", "half_of_day_on_one_side") if unclear else Opinion("wrong", "different_time")
 
 
@@ -221,6 +222,6 @@ def _based(text: str, match: re.Match[str] | None) -> int | None:
     return int(match[1], base)
 
 
-def _minutes(hour: str, minute: str | None, half: str | None) -> int:
+def _seconds(hour: str, minute: str | None, second: str | None, half: str | None) -> int:
     hours = int(hour) if half is None else int(hour) % 12 + 12 * (half.lower() == "p")
-    return hours * 60 + int(minute or 0)
+    return hours * 3600 + int(minute or 0) * 60 + int(second or 0)

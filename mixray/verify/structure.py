@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mixray.verify.numbers import Opinion, number
+from mixray.verify.numbers import Opinion, compare_numbers, number
 
 Compare = Callable[[str, str], Opinion]
 
@@ -105,7 +105,7 @@ def split(text: str, separator: str) -> list[str]:
         depth += (sign in _OPENING) - (sign in _CLOSING)
         if depth < 0:
             return [text]
-        if depth == 0 and sign in separator and sign != "\\":
+        if depth == 0 and separator[0] != "\\" and sign in separator:
             found.append(text[start:place])
             start = place + 1
         place += 1
@@ -113,13 +113,21 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def named(text: str) -> tuple[str, str] | None:
-    """Return the name and the value of `x=5` or `f(x)=a=b` (the last value), or None where it is no such thing."""
+    """Return the name and the value of `x=5`, `x=2;3` or `f(x)=a=b` (the last value), or None where it is no such thing."""
     sides = split(text, "=")
     if len(sides) == 1:
         sides = split(text, "\\in")
     if len(sides) < 2 or not all(sides) or not _NAME.fullmatch(sides[0]) or any(map(_RELATIONS.search, sides)):
         return None
-    return sides[0], sides[-1]
+    several = any(len(split(side, ",;")) > 1 for side in sides[1:-1])  # x=1;y=2
+    return None if several else (sides[0], sides[-1])
+
+
+def settled(text: str) -> str:
+    """Return what `0.5=1/2` comes to, where every side is the same number; else the text as it is."""
+    sides = split(text, "=")
+    same = len(sides) > 1 and all(agreed and agreed.verdict == "right" for agreed in map(compare_numbers, sides, sides[1:]))
+    return sides[-1] if same else text
 
 
 def _may_be_set(parts: Parts | None, single: str) -> bool:
