@@ -5,7 +5,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test lint bench soak
 
 install: $(STAMP)
 
@@ -22,6 +22,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(PY) tests/bench/run.py
+
+soak: $(STAMP)
+	@$(PY) tests/soak.py
 
 # uv comes from the machine, or from the package index into .uv/. The CPU build of torch lies on PyTorch's own index, unless the
 # machine offers wheels through pip's find-links.

@@ -18,7 +18,7 @@ import pyarrow as pa
 from mixray.chat import ask
 from mixray.rows import trace_id, trace_seed
 from mixray.teachers import form
-from mixray.teachers.parts import Stamp, write_part
+from mixray.teachers.parts import Stamp, write_part, written
 from mixray.teachers.source import Answer, BadRequest
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Work
@@ -41,8 +41,11 @@ class TeacherActor:
             raise
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Answer a block of REQUEST rows, write its part, and return its counts."""
+        """Answer a block of REQUEST rows, write its part, and return its counts; a block whose part is there is not asked again."""
         self.first_asked = self.first_asked or time.time()
+        done = written(self.work.store, self.work.folder, batch["position"].to_pylist())
+        if done is not None:
+            return done.table()
         rows = Block(self, batch.to_pylist()).answered()
         stamp = Stamp(self.work.run, self.actor, self.started, self.first_asked, time.time())
         write_part(self.work.store, self.work.folder, rows, stamp)

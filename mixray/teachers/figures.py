@@ -121,6 +121,17 @@ def spent(stamps: Iterable[Stamp], teacher: AnyTeacher, outcome: dict[str, Any])
         "replica_seconds": replica_seconds,
         "compute_seconds": replica_seconds * (gpus or threads),
         "cost": cost,
-        "cost_per_accepted_trace": cost / outcome["accepted"] if outcome["accepted"] else None,
+        "cost_per_accepted_trace": cost_per_accepted_trace(cost, outcome["accepted"]),
         "currency": price.currency,
     }
+
+
+def cost_per_accepted_trace(cost: float, accepted: int) -> float | None:
+    """Return what each accepted trace has cost; None where there is none."""
+    return cost / accepted if accepted else None
+
+
+def judged_anew(before: dict[str, Any], figures: Figures) -> dict[str, Any]:
+    """Return the outcome of a pool whose verdicts have changed and whose answers have not."""
+    after = before | figures.outcome()
+    return after | {"cost_per_accepted_trace": cost_per_accepted_trace(before["cost"], after["accepted"])}

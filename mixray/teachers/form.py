@@ -32,8 +32,8 @@ def status(text: str, finish_reason: str | None) -> str:
 
 
 def storable(text: str) -> str:
-    """Return `text` without what UTF-8 cannot hold: lone surrogates become U+FFFD."""
-    return text.encode("utf-8", errors="surrogatepass").decode("utf-8", errors="replace")
+    """Return `text` as UTF-8 can hold it: two halves of a surrogate pair become one character, a half alone becomes U+FFFD."""
+    return text.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le", errors="replace")
 
 
 def with_thinking(text: str, tags: tuple[str, str], opened: bool, keep: bool) -> str:

@@ -1,8 +1,16 @@
 """Traces that exist already, as a teacher: a file or hub data set becomes a pool like any other.
 
-In: rows of any shape, and which columns hold what. Out: part files of judged traces, and the rows that were set aside with their reasons.
-A trace belongs to the problem whose id it names, or whose question it repeats; space between words does not count. Nothing is kept on
-the way: a kill costs the judging, which the next run does again.
+In: rows of any shape, and which columns hold what. Out: part files of judged traces, and the rows that were set aside with their reasons:
+
+    not_json, not_csv, ragged, not_text, too_long   the row cannot be read
+    missing_column                                  it lacks a column that `columns` names, or holds null there
+    unknown_problem                                 no problem has this id or question
+    no_response                                     the response is no text, or lacks the text of `response_after`
+    bad_count                                       its number of tokens is none
+
+A trace belongs to the problem whose id it names, or whose question it repeats; space between words does not count. Rows that repeat each
+other stay: each is one more sample. Nothing is kept on the way: a kill costs the judging, which the next run does again. Memory holds a
+few dozen bytes for each problem and the traces of one bucket, a 64th of the problems.
 """
 
 from __future__ import annotations
@@ -19,14 +27,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixray.errors import TeacherError
-from mixray.fields import value_at
-from mixray.files import raw_rows
+from mixray.fields import NoSuchField, value_at
+from mixray.files import Unreadable, raw_rows
 from mixray.progress import StageProgress
 from mixray.recipe import ImportedTeacher
 from mixray.rows import keyed_draw, trace_id
 from mixray.store import Artefact
 from mixray.teachers import form
 from mixray.teachers.parts import Stamp, write_part
+from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Rule
 
@@ -34,7 +43,11 @@ ENGINE = "imported"
 PROBLEMS_PER_PART = 500
 ROWS_AT_ONCE = 1000
 BUCKETS = 64
-CONTENT_CHARACTERS = 2000
+MOST_TOKENS = 2**31 - 1  # a 32-bit column
+# What other programs call the two ways an answer ends.
+FINISH_REASONS = {
+    "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "max_length": "length",
+}  # fmt: skip
 _MATCHED = pa.schema(
     [
         ("position", pa.int64()),
@@ -46,20 +59,25 @@ _MATCHED = pa.schema(
 )
 
 
-def write_parts(
-    pool: Artefact, name: str, teacher: ImportedTeacher, problems: Artefact, rule: Rule, progress: StageProgress
-) -> list[dict[str, Any]]:
-    """Write the traces of `teacher` as parts of `pool`; return the rows set aside as {row, reason, content}.
+class _Unfit(ValueError):
+    """A row that makes no trace: why in one word, and in detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def write_parts(pool: Artefact, name: str, teacher: ImportedTeacher, problems: Artefact, rule: Rule, progress: StageProgress) -> Quarantine:
+    """Write the traces of `teacher` as parts of `pool`; return the rows set aside.
 
     Raises:
         TeacherError: no trace fits a problem.
         MixrayError: the file cannot be read.
     """
     positions = _positions(problems, by_id=teacher.columns.problem_id is not None)
-    set_aside: list[dict[str, Any]] = []
-    now, there = time.time(), Tally()
+    set_aside, there, now = Quarantine(), Tally(), time.time()
     with tempfile.TemporaryDirectory(prefix="mixray-import-") as folder:
-        matched = _matched(teacher, positions, set_aside)
+        matched = _matched(teacher, positions, set_aside, progress)
         buckets = _in_buckets(matched, int(problems.outcome["num_problems"]), Path(folder))
         for traces in _with_problems(buckets, problems):
             rows = _judged([_trace(name, teacher, *pair) for pair in traces], rule)
@@ -67,9 +85,10 @@ def write_parts(
             there.add(Tally.of(rows))
             progress.update(there.problems, len(positions), right=f"{there.right / there.traces:.0%}")
     if not there.traces:
+        counted = ", ".join(f"{count:,} {reason}" for reason, count in set_aside.reasons.most_common())
         raise TeacherError(
             "No trace fits a problem",
-            seen=f"{len(set_aside)} rows of {teacher.traces}; the first: {set_aside[0]['reason'] if set_aside else 'there is none'}",
+            seen=f"{teacher.traces}: {counted}; {set_aside.first}" if counted else f"{teacher.traces} has no rows",
             rule="a trace names its problem's id, or repeats its question",
             do="check `columns`, and that `problems` are those the traces answer",
         )
@@ -87,36 +106,73 @@ def _key(text: str) -> int:
     return keyed_draw("trace of", " ".join(text.split()))
 
 
-def _matched(teacher: ImportedTeacher, positions: dict[int, int], set_aside: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _matched(
+    teacher: ImportedTeacher, positions: dict[int, int], set_aside: Quarantine, progress: StageProgress
+) -> Iterator[dict[str, Any]]:
     """Yield rows that fit a problem; the others go to `set_aside`."""
     for number, row in enumerate(raw_rows(teacher.traces, teacher.split)):
+        if number % ROWS_AT_ONCE == 0:
+            progress.update(number, None, state="reading")
         try:
             yield {"row": number} | _read(row, teacher, positions)
-        except (ValueError, TypeError, OverflowError) as reason:
-            set_aside.append({"row": number, "reason": str(reason), "content": ascii(row)[:CONTENT_CHARACTERS]})
+        except _Unfit as unfit:
+            set_aside.put(number, row, unfit.reason, unfit.detail)
 
 
 def _read(row: Any, teacher: ImportedTeacher, positions: dict[int, int]) -> dict[str, Any]:
+    if isinstance(row, Unreadable):
+        raise _Unfit(row.reason, row.detail)
     columns = teacher.columns
-    named = str(value_at(row, columns.problem_id or columns.question))
+    named = str(_present(row, columns.problem_id or columns.question))
     position = positions.get(_key(named))
     if position is None:
-        raise ValueError(f"no problem has the {'id' if columns.problem_id else 'question'} {ascii(named)[:80]}")
-    response = value_at(row, columns.response)
-    if not isinstance(response, str):
-        raise ValueError(f"`{columns.response}` is no text but {type(response).__name__}")
-    if teacher.response_after is not None:
-        _, found, response = response.rpartition(teacher.response_after)
-        if not found:
-            raise ValueError(f"`{columns.response}` does not hold {teacher.response_after!r}")
-    finish_reason = value_at(row, columns.finish_reason) if columns.finish_reason else None
-    tokens = value_at(row, columns.num_response_tokens) if columns.num_response_tokens else None
+        raise _Unfit("unknown_problem", f"no problem has the {'id' if columns.problem_id else 'question'} {ascii(named)[:200]}")
+    response = _response(_present(row, columns.response), columns.response, teacher.response_after)
     return {
         "position": position,
         "response": form.with_thinking(form.storable(response), teacher.think_tags, False, teacher.thinking == "keep"),
-        "finish_reason": None if finish_reason is None else str(finish_reason),
-        "num_response_tokens": None if tokens is None else int(tokens),
+        "finish_reason": _finish_reason(_present(row, columns.finish_reason, null=True)) if columns.finish_reason else None,
+        "num_response_tokens": _count(_present(row, columns.num_response_tokens, null=True)) if columns.num_response_tokens else None,
     }
+
+
+def _present(row: Any, path: str, null: bool = False) -> Any:
+    try:
+        value = value_at(row, path)
+    except NoSuchField as error:
+        raise _Unfit("missing_column", str(error)) from None
+    if value is None and not null:
+        raise _Unfit("missing_column", f"`{path}` is null")
+    return value
+
+
+def _response(value: Any, path: str, after: str | None) -> str:
+    if not isinstance(value, str):
+        raise _Unfit("no_response", f"`{path}` is no text but {type(value).__name__}")
+    if after is None:
+        return value
+    _, found, response = value.rpartition(after)
+    if not found:
+        raise _Unfit("no_response", f"`{path}` does not hold {after!r}")
+    return response
+
+
+def _finish_reason(value: Any) -> str | None:
+    """Return stop, length, or None where nobody knows; anything else as it is, which is a failure."""
+    reason = "" if value is None else str(value).strip()
+    return FINISH_REASONS.get(reason, reason) or None
+
+
+def _count(value: Any) -> int | None:
+    if value is None or value == "":
+        return None
+    try:
+        count = int(value)
+    except (ValueError, TypeError, OverflowError):
+        count = -1
+    if not 0 <= count <= MOST_TOKENS:
+        raise _Unfit("bad_count", f"{ascii(value)[:80]} is no number of tokens")
+    return count
 
 
 def _in_buckets(rows: Iterable[dict[str, Any]], num_problems: int, folder: Path) -> list[Path]:
@@ -146,7 +202,8 @@ def _with_problems(buckets: list[Path], problems: Artefact) -> Iterator[list[tup
 
 
 def _trace(name: str, teacher: ImportedTeacher, problem: dict[str, Any], row: dict[str, Any], sample: int) -> dict[str, Any]:
-    response = row["response"]
+    response, ended = row["response"], row["finish_reason"]
+    failed = ended not in ("stop", "length", None)
     return {
         "position": row["position"],
         "trace_id": trace_id(problem["problem_id"], name, sample),
@@ -159,9 +216,10 @@ def _trace(name: str, teacher: ImportedTeacher, problem: dict[str, Any], row: di
         "subject": problem["subject"],
         "level": problem["level"],
         "response": response,
-        "finish_reason": row["finish_reason"],
+        "finish_reason": "error" if failed else ended,
         "num_response_tokens": row["num_response_tokens"],
-        "status": form.status(response, row["finish_reason"]),
+        "status": "error" if failed else form.status(response, ended),
+        "error": f"it was ended: {ascii(ended)[:80]}" if failed else None,
         "repetition": form.repetition(response),
         "engine": ENGINE,
     }
@@ -169,6 +227,6 @@ def _trace(name: str, teacher: ImportedTeacher, problem: dict[str, Any], row: di
 
 def _judged(rows: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
     return [
-        row | {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason, "error": None}
+        row | {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
         for row, verdict in zip(rows, rule.judge(rows), strict=True)
     ]

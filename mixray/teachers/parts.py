@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixray.errors import StoreError
 from mixray.rows import TRACE, digest
 from mixray.store import Store
 from mixray.teachers.tally import Tally
@@ -57,22 +58,47 @@ class Part:
     stamp: Stamp
 
 
+def written(store: Store, work_folder: str, positions: Iterable[int]) -> Tally | None:
+    """Return the counts of the part that holds just these problems, or None where there is none.
+
+    Ray makes a finished block again where the node that held its counts is lost; nobody should be asked for that.
+    """
+    path = _path(work_folder, sorted(positions))
+    store.fs.invalidate_cache()
+    if not store.fs.exists(path):
+        return None
+    part = _look(store, path)
+    return part.tally if part else None
+
+
 def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp: Stamp) -> None:
     """Write a block's traces; an earlier part of the same problems is replaced.
 
     Raises:
-        OSError: the disk is full, or the storage cannot be written.
+        StoreError: the disk is full, or the storage cannot be written.
     """
     positions = sorted({row["position"] for row in rows})
     metadata = {_STAMP: json.dumps(asdict(stamp)), _TALLY: json.dumps(asdict(Tally.of(rows)))}
     table = pa.Table.from_pylist(rows, schema=PART.with_metadata(metadata))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    path = f"{work_folder}/{FOLDER}/{positions[0]:09d}-{digest(positions, 12)}.parquet"
-    if store.is_local:
-        _write_local(Path(path), buffer.getvalue())
-    else:
-        store.fs.pipe_file(path, buffer.getvalue())
+    path = _path(work_folder, positions)
+    try:
+        if store.is_local:
+            _write_local(Path(path), buffer.getvalue())
+        else:
+            store.fs.pipe_file(path, buffer.getvalue())
+    except OSError as error:
+        raise StoreError(
+            "Traces cannot be written",
+            seen=f"{type(error).__name__}: {error}",
+            rule=f"{buffer.getbuffer().nbytes:,} bytes below {work_folder}",
+            do="make room, or mend the storage, then run again: finished blocks are kept",
+        ) from error
+
+
+def _path(work_folder: str, positions: list[int]) -> str:
+    return f"{work_folder}/{FOLDER}/{positions[0]:09d}-{digest(positions, 12)}.parquet"
 
 
 def _write_local(path: Path, data: bytes) -> None:
@@ -100,7 +126,7 @@ class Parts:
         names = sorted(path.rsplit("/", 1)[-1] for path in found)
         paths = [f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith(".")]
         with ThreadPoolExecutor(_READERS) as readers:
-            self.parts = [part for part in readers.map(self._look, paths) if part is not None]
+            self.parts = [part for part in readers.map(lambda path: _look(store, path), paths) if part is not None]
         self.owner = np.full(num_problems, -1, np.int32)
         for index, part in enumerate(self.parts):
             free = part.positions[self.owner[part.positions] < 0]
@@ -133,18 +159,19 @@ class Parts:
         for part in parts:
             self.store.fs.rm_file(part.path)
 
-    def _look(self, path: str) -> Part | None:
-        try:
-            with pq.ParquetFile(path, filesystem=self.store.arrow_fs) as file:
-                metadata = file.schema_arrow.metadata
-                positions = np.unique(file.read(columns=["position"])["position"].to_numpy())
-            return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**json.loads(metadata[_STAMP])))
-        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):  # torn by a power cut, or not ours
-            self.store.fs.rm_file(path)
-            return None
-
     def _rows(self, index: int, start: int, end: int) -> pa.Table:
         table = pq.read_table(self.parts[index].path, schema=PART, filesystem=self.store.arrow_fs)
         positions = table["position"].to_numpy()
         mine = (positions >= start) & (positions < end) & (self.owner[positions] == index)
         return table.filter(pa.array(mine))
+
+
+def _look(store: Store, path: str) -> Part | None:
+    try:
+        with pq.ParquetFile(path, filesystem=store.arrow_fs) as file:
+            metadata = file.schema_arrow.metadata
+            positions = np.unique(file.read(columns=["position"])["position"].to_numpy())
+        return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**json.loads(metadata[_STAMP])))
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):  # torn by a power cut, or not ours
+        store.fs.rm_file(path)
+        return None

@@ -27,6 +27,7 @@ from mixray.teachers.engine import Engine, VllmEngine, adapter_folder
 from mixray.teachers.figures import Figures, spent
 from mixray.teachers.local import LocalSource
 from mixray.teachers.parts import FOLDER, Parts
+from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.replies import Replies
 from mixray.teachers.stream import stream, write_requests
 from mixray.teachers.tally import Tally
@@ -97,7 +98,7 @@ def _make(
     pool.store.fs.makedirs(f"{pool.work_path}/{FOLDER}", exist_ok=True)
     parts = Parts(pool.store, pool.work_path, num_problems)
     resumed = parts.tally()
-    set_aside: list[dict[str, Any]] = []
+    set_aside = Quarantine()
     if isinstance(teacher, ImportedTeacher):
         set_aside = imported.write_parts(pool, name, teacher, problems, rule, progress)
     else:
@@ -184,7 +185,7 @@ def _refuse_gaps(pool: Artefact, parts: Parts, teacher: Asked) -> None:
         )
 
 
-def commit(pool: Artefact, teacher: AnyTeacher, parts: Parts, more: dict[str, Any], set_aside: list[dict[str, Any]]) -> None:
+def commit(pool: Artefact, teacher: AnyTeacher, parts: Parts, more: dict[str, Any], set_aside: Quarantine) -> None:
     """Write the pool from its parts, in order, a file at a time, with its figures."""
     figures = Figures()
     most = teacher.most_samples if isinstance(teacher, Asked) else 1
@@ -193,8 +194,5 @@ def commit(pool: Artefact, teacher: AnyTeacher, parts: Parts, more: dict[str, An
             figures.add(table)
             staging.write_table(f"part-{index:05d}.parquet", table)
         outcome = figures.outcome()
-        outcome |= spent((part.stamp for part in parts.parts), teacher, outcome) | more
-        if set_aside:
-            staging.write_json("quarantine.json", set_aside)
-        outcome["num_set_aside"] = len(set_aside)
-        staging.outcome = outcome
+        set_aside.write_into(staging.folder)
+        staging.outcome = outcome | spent((part.stamp for part in parts.parts), teacher, outcome) | set_aside.outcome() | more

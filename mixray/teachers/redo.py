@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 from mixray.errors import StoreError
 from mixray.progress import StageProgress
-from mixray.recipe import AnyTeacher
+from mixray.recipe import AnyTeacher, Asked
 from mixray.store import Artefact
-from mixray.teachers.figures import Figures
+from mixray.teachers.figures import Figures, judged_anew
 from mixray.teachers.parts import Parts
 from mixray.teachers.pools import commit
-from mixray.teachers.rejudge import Changes, adopt, changed, rejudged
+from mixray.teachers.quarantine import Quarantine
+from mixray.teachers.rejudge import Changes, adopt, changed, rejudged, sibling
 from mixray.teachers.work import Rule
 
 
@@ -44,17 +45,18 @@ def judge_again(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: R
 
 def _beside(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule) -> Redone:
     num_problems = int(problems.outcome["num_problems"])
+    other = sibling(pool)
     adopted, changes = adopt(pool, teacher, problems, rule, Parts(pool.store, pool.work_path, num_problems))
-    if not adopted.traces:
-        raise StoreError("There are no answers to judge again", seen=pool.label, do="make the pool first: `mixray run`")
     parts = Parts(pool.store, pool.work_path, num_problems)
+    if other is None or not parts.parts:
+        raise StoreError("There are no answers to judge again", seen=pool.label, do="make the pool first: `mixray run`")
     missing = len(parts.missing())
-    if missing:
+    if missing and isinstance(teacher, Asked):  # what was imported need not answer every problem
         raise StoreError(
             "Some problems would be asked further under this policy", seen=f"{missing} of {num_problems}", do="`mixray run` asks them"
         )
-    commit(pool, teacher, parts, {"num_resumed": adopted.traces}, [])
-    return Redone(adopted.traces, changes)
+    commit(pool, teacher, parts, {"num_resumed": adopted.traces}, Quarantine.of(other))
+    return Redone(parts.tally().traces, changes)
 
 
 def _replaced(pool: Artefact, rule: Rule, progress: StageProgress) -> Redone:
@@ -71,6 +73,7 @@ def _replaced(pool: Artefact, rule: Rule, progress: StageProgress) -> Redone:
             again = rejudged(table, rule)
             figures.add(again)
             staging.write_table(f"part-{index:05d}.parquet", again)
-        staging.outcome = pool.outcome | figures.outcome()
+        Quarantine.of(pool).write_into(staging.folder)
+        staging.outcome = judged_anew(pool.outcome, figures)
     redone.readers = pool.store.readers(pool)
     return redone

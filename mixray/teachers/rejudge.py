@@ -44,9 +44,9 @@ def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, p
     """Write a sibling's answers, judged by `rule`, as parts of `pool`; return what was adopted, and which verdicts changed.
 
     Where answers are asked until enough are right, each problem keeps those it would have got under this rule; a problem that would
-    have been asked further is left to be asked.
+    have been asked further is left to be asked. What `parts` holds stays as it is: an adoption that was killed goes on.
     """
-    other = None if parts.parts else sibling(pool)
+    other = sibling(pool)
     adopted, changes = Tally(), Changes()
     if other is None:
         return adopted, changes
@@ -60,7 +60,8 @@ def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, p
             position = next((place for place, known in places if known == problem_id), None)
             if position is None:
                 raise StoreError("A pool holds a problem its problem set lacks", seen=f"{other.label}: {problem_id}")
-            rows += [row | {"position": position} for row in _due(list(traces), teacher)]
+            if parts.owner[position] < 0:
+                rows += [row | {"position": position} for row in _due(list(traces), teacher)]
         if rows:
             write_part(pool.store, pool.work_path, rows, stamp)
             adopted.add(Tally.of(rows))

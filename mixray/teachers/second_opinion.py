@@ -19,7 +19,8 @@ from mixray.rows import PROBLEM, TRACE
 from mixray.store import Artefact, Store
 from mixray.teachers import pools
 from mixray.teachers.engine import Engine, VllmEngine
-from mixray.teachers.figures import Figures
+from mixray.teachers.figures import Figures, judged_anew
+from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.work import Rule
 
 JUDGEMENTS = "judgements"
@@ -75,11 +76,13 @@ def run(
         if not doubts.is_done():
             _write_doubts(doubts, pool, judge, asking)
         opinions: dict[str, str] = {}
+        spent = {"judge_response_tokens": 0, "judge_cost": 0.0, "judge_currency": judge.teacher.price.currency}
         if doubts.outcome["num_problems"]:
             answered = pools.run(store, name, judge.teacher, doubts, seed, asking.rule, progress, engine, JUDGEMENTS)
             for table in answered.tables(["problem_id", "verdict"]):
                 opinions |= zip(*(table[column].to_pylist() for column in ("problem_id", "verdict")), strict=True)
-        _write(judged, pool, opinions)
+            spent |= {"judge_response_tokens": answered.outcome["response_tokens"], "judge_cost": answered.outcome["cost"]}
+        _write(judged, pool, opinions, spent)
     return judged
 
 
@@ -108,13 +111,14 @@ def _write_doubts(doubts: Artefact, pool: Artefact, judge: LlmJudge, asking: Ask
         staging.outcome = {"num_problems": num_problems, "num_set_aside": 0}
 
 
-def _write(judged: Artefact, pool: Artefact, opinions: dict[str, str]) -> None:
+def _write(judged: Artefact, pool: Artefact, opinions: dict[str, str], spent: dict[str, Any]) -> None:
     figures = Figures()
     with judged.staging() as staging:
         for index, table in enumerate(_with_opinions(pool, opinions)):
             figures.add(table)
             staging.write_table(f"part-{index:05d}.parquet", table)
-        staging.outcome = pool.outcome | figures.outcome()
+        Quarantine.of(pool).write_into(staging.folder)
+        staging.outcome = judged_anew(pool.outcome, figures) | spent
 
 
 def _with_opinions(pool: Artefact, opinions: dict[str, str]) -> Iterator[pa.Table]:

@@ -24,6 +24,7 @@ from mixray.recipe import nearest
 from mixray.rows import TRACE, accepted, keyed_draw
 from mixray.store import Artefact, Store
 from mixray.teachers.pools import KIND
+from mixray.teachers.rejudge import JUDGED_BY
 
 Format = Literal["parquet", "jsonl", "datasets"]
 
@@ -45,7 +46,16 @@ class Wanted:
 
 def pools(store: Store) -> list[Artefact]:
     """Return every committed pool of a store, by name."""
-    return [store.open(KIND, folder) for folder in store.folders(KIND)]
+    return [store.open(KIND, folder) for folder in _folders(store)]
+
+
+def _folders(store: Store) -> list[str]:
+    """Return the pools' folders; one that a killed `verify --redo` moved aside is there to be judged again, not to be looked at."""
+    return [folder for folder in store.folders(KIND) if not folder.endswith(".replaced")]
+
+
+def _names(folders: list[str]) -> list[str]:
+    return list(dict.fromkeys(folder.rpartition("-")[0] for folder in folders))
 
 
 def find(store: Store, text: str) -> Artefact:
@@ -54,7 +64,7 @@ def find(store: Store, text: str) -> Artefact:
     Raises:
         StoreError: none fits, or several do.
     """
-    folders = store.folders(KIND)
+    folders = _folders(store)
     fits = [folder for folder in folders if text in (folder, f"{KIND}/{folder}", *folder.rpartition("-")[::2])]
     if len(fits) == 1:
         return store.open(KIND, fits[0])
@@ -62,9 +72,17 @@ def find(store: Store, text: str) -> Artefact:
     raise StoreError(
         "Several pools have this name" if fits else "There is no such pool",
         seen=text,
-        rule=f"one of {known}" if known else f"{store.url} holds no pool",
-        do="give the whole name" + ("" if fits else nearest(text, folders)),
+        rule=f"one of {', '.join(known)}" if known else f"{store.url} holds no pool",
+        do="give the whole name" if fits else f"see `mixray pool ls`{nearest(text, [*_names(folders), *folders])}",
     )
+
+
+def counts_unboxed(pool: Artefact) -> bool:
+    """Whether the rule that judged a pool takes a number without a box for an answer; a judge's opinions came after it."""
+    settings = pool.made_by["settings"]
+    if JUDGED_BY not in settings:
+        return counts_unboxed(find(pool.store, pool.made_by["inputs"]["pool"]))
+    return bool(settings[JUDGED_BY]["unboxed"])
 
 
 def traces(pool: Artefact, wanted: Wanted) -> Iterator[dict[str, Any]]:

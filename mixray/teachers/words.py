@@ -12,19 +12,27 @@ def pool_in_words(out: dict[str, Any]) -> str:
     """Return one line: traces, verdicts, tokens and their speed, what it took, what it cost."""
     traces = max(out["num_traces"], 1)
     parts = [
-        f"{out['num_traces']:,} traces of {out['num_problems']:,} problems",
+        f"{plural(out['num_traces'], 'trace')} of {plural(out['num_problems'], 'problem')}",
         f"{out['right'] / traces:.1%} right, {out['wrong'] / traces:.1%} wrong, {out['unknown'] / traces:.1%} unknown",
-        f"{out['response_tokens']:,} tokens" + (f" at {out['tokens_per_second']:,.0f}/s" if out["seconds"] else ""),
     ]
+    if out["response_tokens"]:  # imported traces mostly do not say
+        speed = f" at {out['tokens_per_second']:,.0f}/s" if out["seconds"] else ""
+        parts.append(f"{out['response_tokens']:,} tokens{speed}")
     if out["compute"] != "none":
         parts.append(f"{out['compute_seconds']:,.0f} {out['compute'].upper()} s")
     if out["cost"]:
         each = out["cost_per_accepted_trace"]
         told = f"{out['cost']:,.2f} {out['currency']}"
-        parts.append(told if each is None else f"{told}, {each:.2g} for each of {out['accepted']:,} accepted traces")
+        parts.append(f"{told}, {each:.2g} for each accepted trace" if each is not None else f"{told}, no trace accepted")
     if out["num_set_aside"]:
-        parts.append(f"{out['num_set_aside']:,} rows set aside")
+        told = ", ".join(f"{count:,} {reason}" for reason, count in out["set_aside"].items())
+        parts.append(f"{plural(out['num_set_aside'], 'row')} set aside ({told})")
     return "; ".join(parts)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 trace`, `2,000 traces`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def strata(out: dict[str, Any]) -> list[dict[str, Any]]:

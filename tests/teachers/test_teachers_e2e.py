@@ -83,7 +83,9 @@ def check_whole(pool: Artefact) -> list[dict[str, object]]:
     assert all(row["finish_reason"] in ("stop", "length") for row in others)
     cut = [row for row in others if row["finish_reason"] == "length"]
     assert cut
-    assert all(row["status"] == "truncated" and row["num_response_tokens"] == 80 and row["verdict"] == "wrong" for row in cut)
+    assert all((row["num_response_tokens"], row["verdict"], row["verdict_reason"]) == (80, "wrong", "truncated") for row in cut)
+    # An untrained model's babble is cut off, and mostly something worse as well.
+    assert {row["status"] for row in cut} <= {"truncated", "looping", "garbled"}
     assert pool.outcome["num_traces"] == NUM_PROBLEMS
     assert pool.outcome["statuses"]["error"] == 1
     return rows

@@ -1,0 +1,65 @@
+"""`make soak`: pools grow on a small cluster while its processes are killed, hundreds of times, at any moment.
+
+Prints one JSON object: the kills by kind, how many traces there are and how many had to be asked again. Ends with 1 where a trace is
+missing, there twice, or not what it must be, or where more was asked again than was in flight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# Ray reads it when it is imported: the cluster listens on loopback alone.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+sys.path.insert(0, str(Path(__file__).parent / "teachers"))
+
+from chaos import Chaos, Kind
+
+import mixray.tiny
+from mixray.store import Store
+
+KINDS: dict[Kind, int] = {"actor": 6, "engine": 4, "node": 2, "driver": 2, "interrupt": 1, "terminate": 1}
+KILLS_PER_POOL = 3
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+def soak(num_kills: int, seed: int, folder: Path) -> dict[str, object]:
+    """Kill until `num_kills` processes are gone, let the rest be made, and hold every pool against what it must be."""
+    engines = folder / "engines"
+    engines.mkdir(parents=True)
+    model = str(Path(mixray.tiny.__file__).parent / "models" / "short")
+    num_pools = max(1, num_kills // KILLS_PER_POOL)
+    chance = random.Random(seed)
+    chaos = Chaos(Store(str(folder / "runs")), engines, model, num_pools, may_give_up=True)
+    began = time.monotonic()
+    with chaos.up():
+        while chaos.killed.total() < num_kills and not chaos.done():
+            if chance.random() < 0.8:  # else it strikes what is only starting
+                chaos.wait_for_growth()
+            time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
+            chaos.kill(chance.choices(list(KINDS), list(KINDS.values()))[0], chance)
+            print(f"\r{chaos.killed.total()} of {num_kills} kills, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+        chaos.wait()
+    return chaos.check() | {"by_kind": dict(chaos.killed), "gave_up": chaos.gave_up, "seconds": round(time.monotonic() - began)}
+
+
+def main() -> int:
+    """Run it and tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mixray-soak-") as folder:
+        result = soak(arguments.kills, arguments.seed, Path(folder))
+    print(json.dumps(result))
+    return int(int(str(result["kills"])) < arguments.kills)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
