@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
-from mixray.verify.guard import MAX_CHARACTERS, danger, has_degrees_in_function
+from mixray.verify.guard import MAX_CHARACTERS, MAX_DEPTH, danger, depth, has_degrees_in_function
 from mixray.verify.normal import flat, normal_form
 from mixray.verify.numbers import Opinion, compare_bases, compare_numbers, compare_times, number
 from mixray.verify.structure import LATER, Compare, compare_parts, has_relation, named, settled
@@ -19,6 +19,7 @@ POLICY = f"2+math-verify {importlib.metadata.version('math-verify')}"
 """The version of what counts as equal; it belongs in the hash of whatever holds verdicts. Raise it with every change of a verdict."""
 
 MAX_TEXT = 3000
+MAX_PAIRS = 10_000
 _TEXTS = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"(?:no|[a-zA-Z]{3})[a-zA-Z0-9' .-]*", re.IGNORECASE)  # shorter ones may be products: xy is yx
 _CHOICE = re.compile(r"\(([A-J])\).*|([A-J])(?:[).:].*)?", re.DOTALL)
@@ -36,7 +37,14 @@ def compare(gold: str, answer: str, algebra: Compare | None = None) -> Opinion |
     one, other = normal_form(gold), normal_form(answer)
     if not one or not other:
         return Opinion("unknown", "no_answer" if one else "no_gold")
-    opinion = _compare(one, other, algebra or _later)
+    if flat(one) != flat(other) and max(depth(one), depth(other)) > MAX_DEPTH:
+        return Opinion("unknown", "too_deep")
+    try:
+        opinion = _Comparison(algebra or _later).of(one, other)
+    except RecursionError:
+        return Opinion("unknown", "too_deep")
+    except _TooMany:
+        return Opinion("unknown", "too_long")
     return None if opinion is LATER else opinion
 
 
@@ -44,26 +52,35 @@ def _later(one: str, other: str) -> Opinion:
     return LATER
 
 
-def _compare(one: str, other: str, algebra: Compare) -> Opinion:
-    """Compare two normal forms: whole answers, or parts of them."""
-    if flat(one) == flat(other):
-        return Opinion("unknown", "thousands_or_list") if _may_be_thousands(one, other) else Opinion("right", "same")
-    one, other = settled(one), settled(other)
-    if max(len(one), len(other)) <= MAX_CHARACTERS:
-        for rule in (compare_numbers, compare_bases, compare_times, _choices, _words):
-            opinion = rule(one, other)
+class _TooMany(Exception):
+    """The parts of two answers make too many pairs: lists have no order, so each part may be compared with each."""
+
+
+class _Comparison:
+    """The comparison of two whole answers, which counts how many pairs of their parts it has looked at."""
+
+    def __init__(self, algebra: Compare) -> None:
+        self.algebra, self.pairs = algebra, 0
+
+    def of(self, one: str, other: str) -> Opinion:
+        """Compare two normal forms: whole answers, or parts of them."""
+        self.pairs += 1
+        if self.pairs > MAX_PAIRS:
+            raise _TooMany
+        if flat(one) == flat(other):
+            return Opinion("unknown", "thousands_or_list") if _may_be_thousands(one, other) else Opinion("right", "same")
+        one, other = settled(one), settled(other)
+        if max(len(one), len(other)) <= MAX_CHARACTERS:
+            for rule in (compare_numbers, compare_bases, compare_times, _choices, _words):
+                opinion = rule(one, other)
+                if opinion:
+                    return opinion
+        for taken in (_named, _with_units, compare_parts):
+            opinion = taken(one, other, self.of)
             if opinion:
                 return opinion
-
-    def again(first: str, second: str) -> Opinion:
-        return _compare(first, second, algebra)
-
-    for taken in (_named, _with_units, compare_parts):
-        opinion = taken(one, other, again)
-        if opinion:
-            return opinion
-    refused = danger(one) or danger(other)
-    return Opinion("unknown", refused) if refused else algebra(one, other)
+        refused = danger(one) or danger(other)
+        return Opinion("unknown", refused) if refused else self.algebra(one, other)
 
 
 def _may_be_thousands(one: str, other: str) -> bool:

@@ -18,6 +18,7 @@ refused: list[str] = []
 _ALLOWED = frozenset([
     "import", "marshal.loads", "marshal.load", "object.__getattr__", "object.__setattr__", "object.__delattr__", "sys._getframe",
     "sys._getframemodulename", "builtins.id", "sys.unraisablehook", "gc.get_objects", "gc.get_referrers", "gc.get_referents",
+    "array.__new__",
 ])  # fmt: skip
 _ROOTS = tuple({os.path.realpath(path) + os.sep for path in (*sys.path, sys.prefix, sys.base_prefix, os.path.dirname(os.__file__)) if path})
 _MODULES = (".py", ".pyc", ".so")

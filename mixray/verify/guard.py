@@ -25,7 +25,7 @@ def danger(text: str) -> str | None:
     """Return why `text` is not compared as an expression, or None."""
     if len(text) > MAX_CHARACTERS:
         return "too_long"
-    if _depth(text) > MAX_DEPTH:
+    if depth(text) > MAX_DEPTH:
         return "too_deep"
     if _BASE.search(text):
         return "base_in_expression"  # Math-Verify reads 52_8 as 52
@@ -43,13 +43,14 @@ def has_degrees_in_function(text: str) -> bool:
     return "°" in text and bool(_DEGREES.search(text))
 
 
-def _depth(text: str) -> int:
-    deepest = depth = bars = 0
+def depth(text: str) -> int:
+    """Return how deep brackets and bars stand within one another."""
+    deepest = level = bars = 0
     for match in _BRACKET.finditer(text):
         sign = match[0][-1]
         bars += sign == "|"
-        depth += (sign in "([{") - (sign in ")]}")
-        deepest = max(deepest, depth)
+        level += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, level)
     return deepest + bars // 2
 
 

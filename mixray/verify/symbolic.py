@@ -16,6 +16,7 @@ from mixray.verify.normal import as_latex
 from mixray.verify.numbers import ROUNDED_DIGITS, Number, Opinion, number, rounds_to
 
 _DECIMALS = 40  # of a number that a long decimal is compared with
+_MOST_GENERATORS = 20  # of a polynomial: unknowns, roots, functions
 
 _WARMING = (
     (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"), ("x^2+2x+1", "(x+1)^2"), (r"2\pi+\frac{1}{3}", "6.61651"), ("x<3", "3>x"),
@@ -35,8 +36,19 @@ def warm() -> None:
     """Load what sympy loads late, which a fenced process could not, and teach the parser the common turns."""
     for name in _LATE:
         importlib.import_module(name)
+    _generate_polynomial_code()
     for gold, answer in _WARMING:
         algebra(gold, answer)
+
+
+def _generate_polynomial_code() -> None:
+    """Have sympy write, while it may, the code it makes for polynomials of so many generators; behind the fence it could not."""
+    from sympy.polys.monomials import MonomialOps
+
+    for number_of_generators in range(1, _MOST_GENERATORS + 1):
+        operations = MonomialOps(number_of_generators)
+        for name in ("mul", "pow", "mulpow", "ldiv", "div", "lcm", "gcd"):
+            getattr(operations, name)()
 
 
 def algebra(gold: str, answer: str) -> Opinion:
