@@ -21,7 +21,7 @@ from mixray.progress import Display
 from mixray.recipe import Asked, Recipe, Teacher
 from mixray.recipe_file import load_recipe
 from mixray.store import Store
-from mixray.terminal import library_noise_in
+from mixray.terminal import harmless, library_noise_in
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -128,26 +128,34 @@ def audit(
     name: Annotated[str, typer.Argument(metavar="POOL", help="a pool, as `mixray pool ls` shows it")],
     first: Annotated[str, typer.Option(help="stored, rule, judge, mixray, exact or math-verify")] = "stored",
     second: Annotated[str, typer.Option(help="what to hold against it")] = "math-verify",
-    unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts")] = False,
+    unboxed: Annotated[
+        bool | None,
+        typer.Option("--unboxed/--boxed", help="where no box is found, the last number counts, or not; as the pool where unset"),
+    ] = None,
     most: Annotated[int, typer.Option(min=1, help="rows shown")] = 50,
     storage: StorageOption = "./runs",
     as_json: JsonOption = False,
 ) -> None:
     """List where two ways of judging a pool disagree: policies, what is stored, or a model's second opinion."""
     from mixray.teachers import shelf
+    from mixray.teachers.words import plural
     from mixray.verify.audit import disagreements
 
     found = shelf.find(Store(storage), name)
+    unboxed = shelf.counts_unboxed(found) if unboxed is None else unboxed
     rows = list(disagreements(found.tables(), first, second, unboxed))
     if as_json:
-        print("\n".join(json.dumps(asdict(row)) for row in rows))
+        for row in rows:
+            print(json.dumps(asdict(row)))
         return
     table = Table("trace", "gold", "answer", first, second, box=None, pad_edge=False)
     for row in rows[:most]:
-        table.add_row(*(escape(str(cell)) for cell in (row.trace_id, row.gold, row.answer, row.first, row.second)))
-    Console(soft_wrap=True).print(table)
+        answer = "-" if row.answer is None else row.answer
+        table.add_row(*(escape(harmless(cell)) for cell in (row.trace_id, row.gold, answer, row.first, row.second)))
+    if rows:
+        Console(soft_wrap=True).print(table)
     total = found.outcome["num_traces"]
-    print(f"{first} and {second} disagree on {len(rows):,} of {total:,} traces ({len(rows) / max(total, 1):.2%})"
+    print(f"{first} and {second} disagree on {len(rows):,} of {plural(total, 'trace')} ({len(rows) / max(total, 1):.2%})"
           + (f"; the first {most} are shown" if len(rows) > most else ""))  # fmt: skip
 
 
@@ -213,17 +221,25 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Typer catches Ctrl-C itself and gives back the exit code.
-        if app(args=(sys.argv[1:] if arguments is None else arguments) or ["--help"], standalone_mode=False) == INTERRUPTED:
+        given = sys.argv[1:] if arguments is None else arguments
+        if app(args=given or ["--help"], prog_name="mixray", standalone_mode=False) == INTERRUPTED:
             raise KeyboardInterrupt
     except MixrayError as error:
         _fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
     except typer.exceptions.TyperException as error:
-        _fail(f"mixray: {error}; see `mixray --help`", 2)
+        _fail(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("\nmixray: interrupted; the same command goes on from here", INTERRUPTED)
     except Exception as error:
         _fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)
     sys.exit(0)
+
+
+def _usage(error: typer.exceptions.TyperException) -> str:
+    told = error.format_message().replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)  # the kinds of error that have one are private to typer
+    command = context.command_path if context else "mixray"
+    return told if told.startswith("Usage:") else f"mixray: {told}; see `{command} --help`"
 
 
 def _log_of(error: BaseException) -> str:

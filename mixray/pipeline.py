@@ -142,7 +142,9 @@ def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Arte
 def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: Store, display: Display) -> Artefact:
     """Make a pool of existing traces over a problem set, as a recipe with the same two would find it; needs no cluster."""
     with disk_errors_explained(store):
-        asked = problems.run(store, "train", source, verify, display.stage("problems train"))
+        line = display.stage("problems train")
+        asked = problems.run(store, "train", source, verify, line)
+        line.finish(f"{asked.outcome['num_problems']:,} problems, {asked.outcome['num_set_aside']:,} set aside")
         line = display.stage(f"teacher {name}")
         pool = teachers.run(store, name, teacher, asked, Recipe.model_fields["seed"].default, rule(source), line)
         line.finish(pool_in_words(pool.outcome))

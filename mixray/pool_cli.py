@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console, Group
@@ -13,18 +14,23 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from mixray.errors import RecipeError
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
 from mixray.progress import Display
-from mixray.recipe import ImportedTeacher, ProblemSet, TraceColumns
+from mixray.recipe import NAME, ImportedTeacher, ProblemSet, TraceColumns, nearest
 from mixray.recipe_file import load_recipe, parse_part
 from mixray.store import Artefact, Store
-from mixray.terminal import library_noise_in
+from mixray.terminal import harmless, library_noise_in
 
 pool = typer.Typer(help="Pools: a teacher's judged traces over a problem set.", no_args_is_help=True)
 
 PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="a pool's name, hash, or both as `mixray pool ls` shows them")]
-VerdictOption = Annotated[str | None, typer.Option(help="only traces that are right, wrong or unknown")]
-StatusOption = Annotated[str | None, typer.Option(help="only traces that are ok, truncated, looping, garbled, empty or error")]
+VerdictOption = Annotated[Literal["right", "wrong", "unknown"] | None, typer.Option(help="only traces with this verdict")]
+StatusOption = Annotated[
+    Literal["ok", "truncated", "looping", "garbled", "empty", "error"] | None, typer.Option(help="only traces of this form")
+]
+JUDGE = "judge_cost"
+"""Stands in the outcome of pools with a judge's second opinions alone."""
 COLOURS = {"right": "green", "wrong": "red", "unknown": "yellow"}
 
 
@@ -49,12 +55,21 @@ def ls(storage: StorageOption = "./runs", as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps([{"pool": f"{item.name}-{item.hash}", **out} for item, out in found], indent=2))
         return
-    table = Table("pool", "problems", "traces", "right", "wrong", "unknown", "accepted", "tokens", "cost", box=None, pad_edge=False)
+    if not found:
+        print(f"{storage} holds no pool; `mixray pool make RECIPE` makes some, `mixray pool import` takes in existing traces")
+        return
+    table = Table("pool", box=None, pad_edge=False)
+    for column in ("problems", "traces", "right", "wrong", "unknown", "by judge", "accepted", "tokens", "cost"):
+        table.add_column(column, justify="right")
     for item, out in found:
-        told = f"{out['cost']:,.2f} {out['currency']}" if out["cost"] else "-"
-        counts = [f"{out[name]:,}" for name in ("num_problems", "num_traces", "right", "wrong", "unknown", "accepted", "response_tokens")]
-        table.add_row(f"{item.name}-{item.hash}", *counts, told)
-    Console(soft_wrap=True).print(table if found else f"{storage} holds no pool; `mixray pool make RECIPE` makes some")
+        counts = [f"{out[name]:,}" for name in ("num_problems", "num_traces", "right", "wrong", "unknown")]
+        rest = [
+            f"{out['judged']:,}" if JUDGE in out else "-",
+            f"{out['accepted']:,}",
+            f"{out['response_tokens']:,}" if out["response_tokens"] else "-",
+        ]
+        table.add_row(f"{item.name}-{item.hash}", *counts, *rest, f"{out['cost']:,.2f} {out['currency']}" if out["cost"] else "-")
+    Console(soft_wrap=True).print(table)
 
 
 @pool.command("show")
@@ -80,21 +95,26 @@ def show(
 
 def _show_pool(found: Artefact, out: dict[str, Any]) -> None:
     from mixray.teachers import pool_in_words
-    from mixray.teachers.words import strata
+    from mixray.teachers.quarantine import FILE
+    from mixray.teachers.words import plural, strata
 
     console = Console(soft_wrap=True)
     console.print(f"[bold]{escape(found.label)}[/bold]\n{escape(pool_in_words(out))}")
     console.print("statuses: " + ", ".join(f"{count:,} {name}" for name, count in out["statuses"].items() if count))
     console.print("reasons:  " + ", ".join(f"{count:,} {name}" for name, count in out["verdict_reasons"].items()))
-    if out["judged"]:
-        console.print(
-            f"judge:    asked about {out['judged']:,} answers; {out['right_by_judge']:,} of {out['right']:,} right ones rest on it"
-        )
-    table = Table("subject", "level", "problems", "share before", "pass rate", "solved", "share after", box=None, pad_edge=False)
+    if JUDGE in out:
+        resting = f"{out['right_by_judge']:,} of {out['right']:,} right ones rest on it"
+        cost = f"; it cost {out['judge_cost']:,.2f} {out['judge_currency']}" if out["judge_cost"] else ""
+        console.print(f"judge:    asked about {plural(out['judged'], 'answer')}; {resting}{cost}")
+    if out["num_set_aside"]:
+        console.print(f"set aside: see {escape(found.path)}/{FILE}")
+    table = Table("subject", "level", box=None, pad_edge=False)
+    for column in ("problems", "share before", "pass rate", "solved", "share after"):
+        table.add_column(column, justify="right")
     for row in strata(out):
         shares = (f"{row['share_before']:.1%}", f"{row['pass_rate']:.1%}", f"{row['solved']:,}", f"{row['share_after']:.1%}")
-        table.add_row(escape(row["subject"]), str(row["level"]), f"{row['problems']:,}", *shares)
-    console.print("\nby subject and level; shares are of all problems before rejection, of the solved ones after it")
+        table.add_row(escape(harmless(row["subject"])), str(row["level"] or "-"), f"{row['problems']:,}", *shares)
+    console.print("\nby subject and level; share before: of all problems, share after: of those with an accepted trace (solved)")
     console.print(table)
 
 
@@ -118,26 +138,42 @@ def sample(
 
 def _show_traces(traces: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        print("\n".join(json.dumps(trace) for trace in traces))
+        for trace in traces:
+            print(json.dumps(trace))
         return
     console = Console()
     for trace in traces:
         colour = COLOURS[trace["verdict"]]
-        facts = f"{trace['status']}, {trace['num_response_tokens']} tokens, repetition {trace['repetition']:.2f}, {trace['engine']}"
-        verdict = Text(f"{trace['verdict']} ({trace['verdict_reason']}): answer {trace['answer']!r}, gold {trace['gold']!r}", style=colour)
-        body = Group(
-            Text(trace["question"], style="bold"), Text(), Text(trace["response"] or trace["error"] or ""), Text(), verdict, Text(facts)
-        )
-        console.print(Panel(body, title=escape(trace["trace_id"]), title_align="left", border_style=colour))
+        paragraphs = [
+            Text(harmless(trace["question"]), style="bold"),
+            Text(harmless(trace["response"] or trace["error"] or "")),
+            Text(harmless(_verdict(trace)), style=colour),
+        ]
+        body = Group(*(part for paragraph in paragraphs for part in (paragraph, Text())), Text(_facts(trace)))
+        console.print(Panel(body, title=escape(harmless(trace["trace_id"])), title_align="left", border_style=colour))
     if not traces:
-        console.print("no trace of this kind")
+        print("no trace of this kind")
+
+
+def _verdict(trace: dict[str, Any]) -> str:
+    answer = "no answer" if trace["answer"] is None else f"answer {trace['answer']}"
+    rule = f"; the rule had said {trace['rule_verdict']} ({trace['rule_reason']})" if trace["rule_verdict"] else ""
+    return f"{trace['verdict']} ({trace['verdict_reason']}{rule}): {answer}, gold {trace['gold']}"
+
+
+def _facts(trace: dict[str, Any]) -> str:
+    tokens, seconds = trace["num_response_tokens"], trace["seconds"]
+    facts = [trace["status"], f"{tokens:,} tokens" if tokens else "", f"{seconds:,.1f} s" if seconds else ""]
+    return ", ".join(fact for fact in [*facts, f"repetition {trace['repetition']:.2f}", trace["engine"]] if fact)
 
 
 @pool.command("export")
 def export(
     name: PoolArgument,
     out: Annotated[Path, typer.Argument(help="the file, or the folder for `datasets`")],
-    form: Annotated[str, typer.Option("--format", help="parquet, jsonl or datasets (load_from_disk)")] = "parquet",
+    form: Annotated[
+        Literal["parquet", "jsonl", "datasets"], typer.Option("--format", help="datasets is a folder for load_from_disk")
+    ] = "parquet",
     accepted: Annotated[bool, typer.Option("--accepted", help="only what rejection sampling keeps: right and well-formed")] = False,
     verdict: VerdictOption = None,
     status: StatusOption = None,
@@ -145,12 +181,10 @@ def export(
 ) -> None:
     """Write a pool's traces to a file of their own, with the turns as `messages`."""
     from mixray.teachers import shelf
+    from mixray.teachers.words import plural
 
-    if form not in ("parquet", "jsonl", "datasets"):
-        raise typer.BadParameter(f"{form!r} is no format; parquet, jsonl and datasets are")
     wanted = shelf.Wanted(verdict=verdict, status=status, accepted=accepted)
-    count = shelf.export(shelf.find(Store(storage), name), out, form, wanted)  # type: ignore[arg-type]
-    print(f"{count:,} traces -> {out}")
+    print(f"{plural(shelf.export(shelf.find(Store(storage), name), out, form, wanted), 'trace')} -> {out}")
 
 
 @pool.command("import")
@@ -161,20 +195,28 @@ def import_(
     form: Annotated[str, typer.Option("--format", help="the format of the problems, such as gsm8k or math")] = "plain",
     split: Annotated[str, typer.Option(help="of hub data sets")] = "train",
     columns: Annotated[
-        list[str] | None, typer.Option("--column", metavar="KEY=PATH", help="response, question, problem_id, finish_reason, ...")
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="KEY=PATH",
+            help="where the traces keep what: KEY is response, question, problem_id, finish_reason or num_response_tokens, PATH a column "
+            "such as turns[-1].content; repeatable",
+        ),
     ] = None,
     question: Annotated[str | None, typer.Option(help="the problems' column of the question; the format's where unset")] = None,
     answer: Annotated[str | None, typer.Option(help="the problems' column of the gold")] = None,
+    unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts; gsm8k says so itself")] = False,
     response_after: Annotated[str | None, typer.Option(help="the response is what follows the last of this text")] = None,
     storage: StorageOption = "./runs",
 ) -> None:
     """Make a pool of traces that exist already, judged like any other."""
-    given = {key: path for key, _, path in (column.partition("=") for column in columns or [])}
+    if not re.fullmatch(NAME, name):
+        raise RecipeError("A teacher's name is wrong", seen=name, rule="small letters, digits, dots, - and _", do="pass another --name")
     teacher = parse_part(ImportedTeacher, {
-        "traces": traces, "split": split, "columns": parse_part(TraceColumns, given), "response_after": response_after,
+        "traces": traces, "split": split, "columns": _columns(columns or []), "response_after": response_after,
     })  # fmt: skip
     source = parse_part(ProblemSet, {
-        "source": problems, "format": form, "split": split, "question_field": question, "answer_field": answer,
+        "source": problems, "format": form, "split": split, "question_field": question, "answer_field": answer, "unboxed": unboxed,
     })  # fmt: skip
     with library_noise_in(log_path(storage, f"import-{name}")) as terminal:
         from mixray import pipeline
@@ -182,3 +224,15 @@ def import_(
         with Display(terminal.err) as display:
             made = pipeline.import_pool(name, teacher, source, Store(storage), display)
         terminal.answer(made.path if made.store.is_local else f"{storage.rstrip('/')}/{made.label}")
+
+
+def _columns(given: list[str]) -> TraceColumns:
+    paths: dict[str, Any] = {}
+    for text in given:
+        key, _, path = text.partition("=")
+        known = list(TraceColumns.model_fields)
+        if key not in known or not path:
+            rule = f"KEY=PATH, where KEY is one of {', '.join(known)}{nearest(key, known) if key not in known else ''}"
+            raise RecipeError("A --column is wrong", seen=text, rule=rule, do="see `mixray pool import --help`")
+        paths[key] = path
+    return TraceColumns(**paths)
