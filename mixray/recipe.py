@@ -199,6 +199,12 @@ class LlmJudge(Part):
     teacher: AskedTeacher = Field(description="who is asked; `vllm` and endpoints alike")
     asked: Literal["unknown", "not_right"] = Field("unknown", description="not_right is the paper's: every row the rule does not accept")
 
+    @model_validator(mode="after")
+    def _is_asked_once(self) -> LlmJudge:
+        if self.teacher.most_samples > 1:
+            raise ValueError("a judge gives one opinion on each answer: leave num_samples and until of judge.teacher out")
+        return self
+
 
 class Blend(Part):
     """Mixtures of a hard and an easy pool, one for each `alpha` (the share of rows that take the hard trace)."""
