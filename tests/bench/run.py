@@ -1,39 +1,23 @@
 """`make bench`: speed as ratios, both sides in one process and one run, interleaved, the first round thrown away.
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target"}`: the median ratio with the smallest and the
-largest seen. Ends with 1 where a median falls short of nine tenths of its target (shared machines are noisy).
+largest seen. Ends with 1 where a median falls short of nine tenths of its target (shared machines are noisy), or where the two sides of a
+benchmark do not come to the same.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
+import verdicts
+from benchmark import SLACK, Benchmark, measure
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from mixray.rows import keyed_draw
-from mixray.tiny.problems import take
-from mixray.tiny.styles import write
 from mixray.training.batch import TokenRow, collate, loss_sum
 from mixray.training.plan import pack
-
-ROUNDS = 5
-SLACK = 0.9
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Two ways to do the same work, and how many times faster ours should be."""
-
-    name: str
-    target: float
-    baseline: Callable[[], object]
-    ours: Callable[[], object]
 
 
 def packing() -> Benchmark:
@@ -64,52 +48,14 @@ def packing() -> Benchmark:
     )
 
 
-def verifying() -> Benchmark:
-    """Judging tiny-world answers: our number path first, against Math-Verify called on every row."""
-    from math_verify import parse
-    from math_verify import verify as library_verify
-
-    from mixray.verify import verify
-
-    problems = take("train", 300, (2, 5), 0)
-    responses = [write("short", problem) for problem in problems]
-    golds = [str(problem.answer) for problem in problems]
-
-    def library() -> None:
-        for response, gold in zip(responses, golds, strict=True):
-            if not library_verify(parse(gold), parse(response)):
-                raise AssertionError(response)
-
-    return Benchmark("verdicts on whole numbers over Math-Verify serially", 4.0, library, lambda: verify(responses, golds))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long a piece of work took."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def measure(benchmark: Benchmark) -> dict[str, object]:
-    """Run both sides in turns and return the ratio's median and range."""
-    ratios = [seconds(benchmark.baseline) / seconds(benchmark.ours) for _ in range(ROUNDS + 1)][1:]
-    return {
-        "name": benchmark.name,
-        "ratio": round(statistics.median(ratios), 3),
-        "low": round(min(ratios), 3),
-        "high": round(max(ratios), 3),
-        "rounds": ROUNDS,
-        "target": benchmark.target,
-    }
-
-
 def main() -> int:
     """Print every benchmark's result; 1 where one falls short."""
     short = False
-    for make in (packing, verifying):
-        result = measure(make())
+    for make in (packing, verdicts.clean, verdicts.pathological):
+        benchmark = make()
+        result = measure(benchmark)
         print(json.dumps(result), flush=True)
-        short |= float(str(result["ratio"])) < float(str(result["target"])) * SLACK
+        short |= float(str(result["ratio"])) < float(str(result["target"])) * SLACK or bool(benchmark.disagreements())
     return int(short)
 
 
