@@ -40,7 +40,7 @@ from mixray.teachers.tally import Tally
 from mixray.teachers.work import Rule
 
 ENGINE = "imported"
-PROBLEMS_PER_PART = 500
+TRACES_PER_PART = 1000
 ROWS_AT_ONCE = 1000
 BUCKETS = 64
 MOST_TOKENS = 2**31 - 1  # a 32-bit column
@@ -189,16 +189,19 @@ def _in_buckets(rows: Iterable[dict[str, Any]], num_problems: int, folder: Path)
 
 
 def _with_problems(buckets: list[Path], problems: Artefact) -> Iterator[list[tuple[dict[str, Any], dict[str, Any], int]]]:
-    """Yield (problem, row, sample) for a few hundred problems at a time, in the order of the problems and, within one, of the file."""
+    """Yield (problem, row, sample) for a thousand traces or so at a time, in the order of the problems and, within one, of the file."""
     rows = (row for path in buckets for row in pq.read_table(path).sort_by([("position", "ascending"), ("row", "ascending")]).to_pylist())
     grouped = itertools.groupby(rows, key=lambda row: row["position"])
     numbered = enumerate(problem for table in problems.tables() for problem in table.to_pylist())
-    while chunk := [(position, list(traces)) for position, traces in itertools.islice(grouped, PROBLEMS_PER_PART)]:
-        out = []
-        for position, traces in chunk:
-            problem = next(problem for place, problem in numbered if place == position)
-            out += [(problem, row, sample) for sample, row in enumerate(traces)]
-        yield out
+    chunk: list[tuple[dict[str, Any], dict[str, Any], int]] = []
+    for position, traces in grouped:
+        problem = next(problem for place, problem in numbered if place == position)
+        chunk += [(problem, row, sample) for sample, row in enumerate(traces)]
+        if len(chunk) >= TRACES_PER_PART:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 def _trace(name: str, teacher: ImportedTeacher, problem: dict[str, Any], row: dict[str, Any], sample: int) -> dict[str, Any]:

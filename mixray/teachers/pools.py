@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -188,7 +189,8 @@ def _refuse_gaps(pool: Artefact, parts: Parts, teacher: Asked) -> None:
 def commit(pool: Artefact, teacher: AnyTeacher, parts: Parts, more: dict[str, Any], set_aside: Quarantine) -> None:
     """Write the pool from its parts, in order, a file at a time, with its figures."""
     figures = Figures()
-    most = teacher.most_samples if isinstance(teacher, Asked) else 1
+    counted = parts.tally()
+    most = teacher.most_samples if isinstance(teacher, Asked) else math.ceil(counted.traces / counted.problems)
     with pool.staging() as staging:
         for index, table in enumerate(parts.ordered(max(1, TRACES_PER_FILE // most))):
             figures.add(table)
