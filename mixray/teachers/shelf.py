@@ -6,6 +6,7 @@ whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import os
@@ -128,7 +129,8 @@ def export(pool: Artefact, out: Path, kind: Format, wanted: Wanted) -> int:
         raise TeacherError("A pool cannot be exported", seen=str(out), rule=str(error), do="make room, or name another place") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-        staged.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide the error that says what is wrong
+            staged.unlink(missing_ok=True)
     return count
 
 
@@ -148,12 +150,16 @@ def _write(pool: Artefact, staged: Path, kind: Format, wanted: Wanted) -> int:
     try:
         count = _write_parquet(pool, staged / "rows.parquet", wanted)
         datasets.disable_progress_bars()
-        datasets.Dataset.from_parquet(str(staged / "rows.parquet"), cache_dir=str(staged / "cache")).save_to_disk(str(staged / "out"))
+        if count:
+            taken = datasets.Dataset.from_parquet(str(staged / "rows.parquet"), cache_dir=str(staged / "cache"))
+        else:  # which `from_parquet` cannot read
+            taken = datasets.Dataset.from_dict({name: [] for name in EXPORTED.names}, datasets.Features.from_arrow_schema(EXPORTED))
+        taken.save_to_disk(str(staged / "out"))
     finally:
         datasets.enable_progress_bars()
     for path in (staged / "out").iterdir():
         path.rename(staged / path.name)
-    shutil.rmtree(staged / "cache")
+    shutil.rmtree(staged / "cache", ignore_errors=True)
     (staged / "rows.parquet").unlink()
     (staged / "out").rmdir()
     return count
@@ -165,7 +171,8 @@ def _write_parquet(pool: Artefact, path: Path, wanted: Wanted) -> int:
         for table in pool.tables():
             rows = [_with_messages(trace) for trace in table.to_pylist() if wanted.takes(trace)]
             count += len(rows)
-            writer.write_table(pa.Table.from_pylist(rows, schema=EXPORTED))
+            if rows:  # `datasets` cannot read a file that begins with an empty row group
+                writer.write_table(pa.Table.from_pylist(rows, schema=EXPORTED))
     return count
 
 
