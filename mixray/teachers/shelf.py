@@ -116,7 +116,7 @@ def export(pool: Artefact, out: Path, kind: Format, wanted: Wanted) -> int:
     Each row has the pool's columns and, for training elsewhere, `messages`: the question and the response as turns.
 
     Raises:
-        TeacherError: `out` is there already, or cannot be written.
+        TeacherError: `out` is there already, or cannot be written; or no trace is wanted.
     """
     if out.exists():
         raise TeacherError("The export's place is taken", seen=str(out), rule="nothing is written over", do="name another, or remove it")
@@ -124,6 +124,8 @@ def export(pool: Artefact, out: Path, kind: Format, wanted: Wanted) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         count = _write(pool, staged, kind, wanted)
+        if not count:
+            raise TeacherError("No trace of the pool is of this kind", seen=pool.label, do="see `mixray pool show`; nothing was written")
         os.replace(staged, out)
     except OSError as error:
         raise TeacherError("A pool cannot be exported", seen=str(out), rule=str(error), do="make room, or name another place") from error
@@ -150,16 +152,14 @@ def _write(pool: Artefact, staged: Path, kind: Format, wanted: Wanted) -> int:
     try:
         count = _write_parquet(pool, staged / "rows.parquet", wanted)
         datasets.disable_progress_bars()
-        if count:
-            taken = datasets.Dataset.from_parquet(str(staged / "rows.parquet"), cache_dir=str(staged / "cache"))
-        else:  # which `from_parquet` cannot read
-            taken = datasets.Dataset.from_dict({name: [] for name in EXPORTED.names}, datasets.Features.from_arrow_schema(EXPORTED))
-        taken.save_to_disk(str(staged / "out"))
+        if not count:  # `datasets` cannot load a data set without rows
+            return 0
+        datasets.Dataset.from_parquet(str(staged / "rows.parquet"), cache_dir=str(staged / "cache")).save_to_disk(str(staged / "out"))
     finally:
         datasets.enable_progress_bars()
     for path in (staged / "out").iterdir():
         path.rename(staged / path.name)
-    shutil.rmtree(staged / "cache", ignore_errors=True)
+    shutil.rmtree(staged / "cache")
     (staged / "rows.parquet").unlink()
     (staged / "out").rmdir()
     return count
