@@ -126,6 +126,8 @@ class _Reader:
 
     def _times_a_value(self, size: float, of: float) -> float:
         """Return the digits of a number of `size` digits raised to a power, or multiplied up to a number, of `of` digits."""
-        if size > 0 and (of > 9 or size * 10**of > MAX_DIGITS):
+        if size <= 0:
+            return 0.0
+        if of > 9 or size * 10**of > MAX_DIGITS:
             raise _Refused("too_large")
         return size * 10**of
