@@ -25,7 +25,7 @@ import mixray.tiny
 from mixray.store import Store
 
 KINDS: dict[Kind, int] = {"actor": 6, "engine": 4, "node": 2, "driver": 2, "interrupt": 1, "terminate": 1}
-KILLS_PER_POOL = 3
+KILLS_PER_POOL = 6
 LONGEST_PAUSE_SECONDS = 2.0
 
 

@@ -5,12 +5,14 @@ Pure: text in, words out, the same on every machine. Whether the answer is right
 
 from __future__ import annotations
 
+import re
 import zlib
 
 OPEN, CLOSE = "<think>", "</think>"  # what `mixray.verify` and the students' data know
 LOOPING_REPETITION = 0.9  # prose and worked mathematics compress to a third or so; a loop to a tenth or less
 LOOPING_CHARACTERS = 400  # a short answer may well repeat itself
 GARBLED_SHARE = 0.05  # of characters that no text holds
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffd]")
 
 
 def repetition(text: str) -> float:
@@ -23,8 +25,7 @@ def status(text: str, finish_reason: str | None) -> str:
     """Return ok, truncated, looping, garbled or empty; the first that holds of empty, garbled, looping, truncated."""
     if not text.strip():
         return "truncated" if finish_reason == "length" else "empty"
-    odd = sum(letter == "\ufffd" or (letter < " " and letter not in "\n\r\t") for letter in text)
-    if odd > GARBLED_SHARE * len(text):
+    if len(_ODD.findall(text)) > GARBLED_SHARE * len(text):
         return "garbled"
     if len(text) >= LOOPING_CHARACTERS and repetition(text) >= LOOPING_REPETITION:
         return "looping"
