@@ -47,7 +47,8 @@ _WORDS = [
     "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 ]  # fmt: skip
 _BASE = re.compile(
-    r"(?:\\text\{)?([0-9A-Z]+)\}?(?:_(?:\{(\d{1,2})\}|(\d)|(?:\\text)?\{(?:\\text\{)?([a-z]+)\}*)| ?(?:\\text\{base\}|base) ?(\d{1,2}))"
+    r"(?:(?:\\text)?\{)?([0-9A-Z]+)\}?"
+    r"(?:_(?:\{(\d{1,2})\}|(\d)|(?:\\text)?\{(?:\\text\{)?([a-z]+)\}*)| ?(?:\\text\{base\}|base) ?(\d{1,2}))"
 )
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:\\text\{)?(?:([ap])\.?m\.?)?\}?", re.ASCII | re.IGNORECASE)
 _HALF_DAY_SECONDS = 12 * 3600

@@ -20,6 +20,7 @@ LATER = Opinion("unknown", "needs_algebra")
 """Stands for an opinion that nobody can have without algebra; no verdict ever holds it."""
 
 _OPENING, _CLOSING = "([{", ")]}"
+_SUREST = ("right", "unknown", "wrong")
 _RELATIONS = re.compile(r"[<>]|\\(?:le|ge|ne|in|notin|subset|equiv|mid)(?![a-zA-Z])|\|.*:|\\\{.*[|:]")
 _NAME = re.compile(
     r"(?:[a-zA-Z]|\\[a-zA-Z]+(?:\{[^{}]*\})?|\\angle [A-Z ]+)(?:_(?:\w|\{[^{}]*\}))?'?(?:\([a-z](?:[,;][a-z])*\))?"
@@ -220,7 +221,10 @@ def _repeated(gold: Parts, answer: Parts, extra: list[str], compare: Compare) ->
     """Return the opinion where one side has more elements than the other: they may only be said twice."""
     whole = min(gold.elements, answer.elements, key=len)
     again = [[compare(one, other) for other in whole] for one in extra]
-    if whole and all(any(opinion.verdict == "right" for opinion in row) for row in again):
-        sets = "set" in (gold.kind, answer.kind)
-        return Opinion("right", "same_elements") if sets else Opinion("unknown", "repeated_answers")
-    return LATER if any(LATER in row for row in again) else Opinion("wrong", "different_count")
+    if any(LATER in row for row in again):
+        return LATER
+    best = {"wrong" if not row else min((opinion.verdict for opinion in row), key=_SUREST.index) for row in again}
+    if "wrong" in best:
+        return Opinion("wrong", "different_count")
+    sets = "set" in (gold.kind, answer.kind) and best == {"right"}
+    return Opinion("right", "same_elements") if sets else Opinion("unknown", "repeated_answers")

@@ -9,7 +9,6 @@ where a row takes 2 s or longer, a child that keeps workers dies, something rais
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -121,8 +120,9 @@ def judge(chunk: int, seed: int, canary: str) -> Tally:
     tally = Tally()
     verify([r"\boxed{x+1}"], ["1+x"])  # starts the child, which no row is to pay for
     _note_children(tally)
+    clock = Clock()
     for gold, response in fuzzed(f"{seed}-{chunk}", CHUNK, canary):
-        began, cpu_before = time.perf_counter(), _cpu_seconds()
+        began, cpu_before = time.perf_counter(), clock.seconds()
         try:
             verdict = verify([response], [gold], unboxed=True)[0]
             reason = f"{verdict.verdict}: {verdict.verdict_reason}"
@@ -132,7 +132,7 @@ def judge(chunk: int, seed: int, canary: str) -> Tally:
         took = time.perf_counter() - began
         tally.reasons[reason] += 1
         tally.slowest = max(tally.slowest, (took, reason, gold[:300], response[:300]))
-        tally.most_cpu_seconds = max(tally.most_cpu_seconds, _cpu_seconds() - cpu_before)
+        tally.most_cpu_seconds = max(tally.most_cpu_seconds, clock.seconds() - cpu_before)
         tally.slow += took >= SLOWEST_SECONDS
         if took > 1 or "crashed" in reason or "memory" in reason:
             _note_children(tally)
@@ -140,16 +140,28 @@ def judge(chunk: int, seed: int, canary: str) -> Tally:
     return tally
 
 
-def _cpu_seconds() -> float:
-    """Return the processor time of this process, its children, and theirs, alive or gone."""
-    spent = time.process_time()
-    for keeper in psutil.Process().children():
-        times = keeper.cpu_times()
-        spent += times.user + times.system + times.children_user + times.children_system
-        for worker in keeper.children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                spent += sum(worker.cpu_times()[:2])
-    return spent
+class Clock:
+    """The processor time of this process and all below it; looks for processes only when one it knew is gone, since that is slow."""
+
+    def __init__(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """Find the processes."""
+        self.keepers = psutil.Process().children()
+        self.workers = [worker for keeper in self.keepers for worker in keeper.children()]
+
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        spent = time.process_time()
+        try:
+            for keeper in self.keepers:
+                times = keeper.cpu_times()
+                spent += times.user + times.system + times.children_user + times.children_system
+            return spent + sum(sum(worker.cpu_times()[:2]) for worker in self.workers)
+        except psutil.NoSuchProcess:
+            self.look()
+            return self.seconds()
 
 
 def _note_children(tally: Tally) -> None:
