@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -55,8 +56,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mixray-soak-") as folder:
-        result = soak(arguments.kills, arguments.seed, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="mixray-soak-"))
+    try:
+        result = soak(arguments.kills, arguments.seed, folder)
+    except BaseException:
+        print(f"\nwhat is left lies in {folder}", file=sys.stderr)
+        raise
+    shutil.rmtree(folder)
     print(json.dumps(result))
     return int(int(str(result["kills"])) < arguments.kills)
 
