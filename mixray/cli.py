@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,7 +20,7 @@ from mixray.progress import Display
 from mixray.recipe import Asked, Recipe, Teacher
 from mixray.recipe_file import load_recipe
 from mixray.store import Store
-from mixray.terminal import harmless, library_noise_in
+from mixray.terminal import harmless, library_noise_in, print_table
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -153,7 +152,7 @@ def audit(
         answer = "-" if row.answer is None else row.answer
         table.add_row(*(escape(harmless(cell)) for cell in (row.trace_id, row.gold, answer, row.first, row.second)))
     if rows:
-        Console(soft_wrap=True).print(table)
+        print_table(table)
     total = found.outcome["num_traces"]
     print(f"{first} and {second} disagree on {len(rows):,} of {plural(total, 'trace')} ({len(rows) / max(total, 1):.2%})"
           + (f"; the first {most} are shown" if len(rows) > most else ""))  # fmt: skip
@@ -207,7 +206,7 @@ def _table(title: str, rows: list[dict[str, Any]], state: Any) -> None:
     table = Table("stage", "artefact", "state", title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row["stage"], escape(row["artefact"]), state(row))
-    Console(soft_wrap=True).print(table)
+    print_table(table)
 
 
 def _fail(text: str, code: int) -> NoReturn:

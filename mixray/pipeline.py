@@ -15,7 +15,7 @@ from mixray import evaluation, mixing, problems, report, serving, teachers, trai
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
 from mixray.progress import Display
-from mixray.recipe import ImportedTeacher, ProblemSet, Recipe
+from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
 from mixray.session import ray_session
 from mixray.store import Artefact, Store, disk_errors_explained
 from mixray.teachers import pool_in_words, second_opinion
@@ -131,7 +131,8 @@ def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Arte
     """Make the pools of every teacher of the recipe, mixed or not, and nothing after them; return them by teacher."""
     graph = build_graph(recipe, store, every_teacher=True)
     with disk_errors_explained(store), ExitStack() as session:
-        if not all(pool.is_done() for pool in graph.pools.values()):
+        waiting = [name for name, pool in graph.pools.items() if not pool.is_done()]
+        if any(recipe.judge or isinstance(recipe.teachers[name], Asked) for name in waiting):  # imports need no cluster
             session.enter_context(ray_session())
         line = display.stage("problems train")
         problems.run(store, "train", recipe.problems, verify, line)

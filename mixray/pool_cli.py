@@ -20,7 +20,7 @@ from mixray.progress import Display
 from mixray.recipe import NAME, ImportedTeacher, ProblemSet, TraceColumns, nearest
 from mixray.recipe_file import load_recipe, parse_part
 from mixray.store import Artefact, Store
-from mixray.terminal import harmless, library_noise_in
+from mixray.terminal import harmless, library_noise_in, print_table
 
 pool = typer.Typer(help="Pools: a teacher's judged traces over a problem set.", no_args_is_help=True)
 
@@ -58,18 +58,29 @@ def ls(storage: StorageOption = "./runs", as_json: JsonOption = False) -> None:
     if not found:
         print(f"{storage} holds no pool; `mixray pool make RECIPE` makes some, `mixray pool import` takes in existing traces")
         return
+    print_table(_figures(found))
+
+
+def _figures(found: list[tuple[Artefact, dict[str, Any]]]) -> Table:
+    """Return a row for each pool; a column that says nothing of any pool is left out."""
+    columns: dict[str, list[str]] = {
+        name: [f"{out[key]:,}" for _, out in found]
+        for name, key in (
+            ("problems", "num_problems"),
+            ("traces", "num_traces"),
+            *((key, key) for key in ("right", "wrong", "unknown", "accepted")),
+        )
+    }
+    columns["by judge"] = [f"{out['right_by_judge']:,}" if JUDGE in out else "-" for _, out in found]
+    columns["tokens"] = [f"{out['response_tokens']:,}" if out["response_tokens"] else "-" for _, out in found]
+    columns["cost"] = [f"{out['cost']:,.2f} {out['currency']}" if out["cost"] else "-" for _, out in found]
+    told = {name: cells for name, cells in columns.items() if set(cells) != {"-"}}
     table = Table("pool", box=None, pad_edge=False)
-    for column in ("problems", "traces", "right", "wrong", "unknown", "by judge", "accepted", "tokens", "cost"):
-        table.add_column(column, justify="right")
-    for item, out in found:
-        counts = [f"{out[name]:,}" for name in ("num_problems", "num_traces", "right", "wrong", "unknown")]
-        rest = [
-            f"{out['judged']:,}" if JUDGE in out else "-",
-            f"{out['accepted']:,}",
-            f"{out['response_tokens']:,}" if out["response_tokens"] else "-",
-        ]
-        table.add_row(f"{item.name}-{item.hash}", *counts, *rest, f"{out['cost']:,.2f} {out['currency']}" if out["cost"] else "-")
-    Console(soft_wrap=True).print(table)
+    for name in told:
+        table.add_column(name, justify="right")
+    for (item, _), *cells in zip(found, *told.values(), strict=True):
+        table.add_row(f"{item.name}-{item.hash}", *cells)
+    return table
 
 
 @pool.command("show")
@@ -115,7 +126,7 @@ def _show_pool(found: Artefact, out: dict[str, Any]) -> None:
         shares = (f"{row['share_before']:.1%}", f"{row['pass_rate']:.1%}", f"{row['solved']:,}", f"{row['share_after']:.1%}")
         table.add_row(escape(harmless(row["subject"])), str(row["level"] or "-"), f"{row['problems']:,}", *shares)
     console.print("\nby subject and level; share before: of all problems, share after: of those with an accepted trace (solved)")
-    console.print(table)
+    print_table(table)
 
 
 @pool.command("sample")

@@ -18,12 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from rich.console import Console
+from rich.table import Table
+
+WIDEST_TABLE = 1000
+
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:
     """Return a model's or a file's text with every control character spelled out, so that it can be shown but not act on a terminal."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output as wide as it must be: a name that is cut off cannot be copied."""
+    Console().print(table, soft_wrap=True, width=WIDEST_TABLE)
 
 
 @dataclass(frozen=True)

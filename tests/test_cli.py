@@ -48,7 +48,7 @@ def test_a_bad_recipe_ends_with_2_before_anything_starts(
 
 def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert called("run") == 2
-    assert "mixray --help" in capsys.readouterr().err
+    assert "see `mixray run --help`" in capsys.readouterr().err
     assert called("rnu", "tiny") == 2
 
 
