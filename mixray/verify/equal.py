@@ -141,6 +141,8 @@ def _with_units(one: str, other: str, again: Compare) -> Opinion | None:
     if unit and other_unit:
         same = same_unit(unit.removeprefix(UNSURE), other_unit.removeprefix(UNSURE))
         return opinion if same else Opinion("unknown", "different_units")
+    if (second if unit else first).endswith("%"):
+        return Opinion("unknown", "different_units") if opinion.verdict == "right" else opinion
     if UNSURE in unit + other_unit:
         return Opinion("unknown", "unit_or_unknown") if opinion.verdict == "right" else None
     if "°" in unit + other_unit and "\\pi" in one + other and opinion.verdict != "right":
