@@ -83,11 +83,14 @@ def _mixtures(report: Row) -> str:
 
 def _pools(report: Row) -> str:
     return _table(
-        ["teacher", "traces", "right", "wrong", "unknown", "truncated", "tokens per right trace"],
+        ["teacher", "traces", "right", "wrong", "unknown", "right by judge", "truncated", "tokens per right trace"],
         (
             [
                 row["teacher"],
-                *(numerals.count(row[key]) for key in ("num_traces", "right", "wrong", "unknown", "truncated", "mean_right_tokens")),
+                *(
+                    numerals.count(row[key])
+                    for key in ("num_traces", "right", "wrong", "unknown", "right_by_judge", "truncated", "mean_right_tokens")
+                ),
             ]
             for row in report["pools"]
         ),

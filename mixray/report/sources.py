@@ -41,12 +41,15 @@ def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
 
 
 def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
-    """Return a row per pool: how many traces were right, and how long they are; `seconds` is how long making it took, start included."""
+    """Return a row per pool: how many traces were right, how long they are, what they cost, and how many rest on a judge's word.
+
+    `seconds` is how long asking took, over all runs, starts left out. Imported traces may not tell their tokens; those count as none.
+    """
     rows = []
     for teacher, artefact in pools.items():
         columns = artefact.read_table(POOL_COLUMNS).to_pydict()
         verdicts, tokens = columns["verdict"], columns["num_response_tokens"]
-        right_tokens = [number for verdict, number in zip(verdicts, tokens, strict=True) if verdict == "right"]
+        right_tokens = [number for verdict, number in zip(verdicts, tokens, strict=True) if verdict == "right" and number is not None]
         solved = {problem for problem, verdict in zip(columns["problem_id"], verdicts, strict=True) if verdict == "right"}
         rows.append(
             {
@@ -57,9 +60,12 @@ def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
                 **{verdict: verdicts.count(verdict) for verdict in ("right", "wrong", "unknown")},
                 "truncated": columns["finish_reason"].count("length"),
                 "failed": columns["status"].count("error"),
-                "response_tokens": sum(tokens),
+                "response_tokens": sum(number or 0 for number in tokens),
                 "mean_right_tokens": sum(right_tokens) / len(right_tokens) if right_tokens else None,
-                "seconds": artefact.outcome["seconds"],
+                **{
+                    name: artefact.outcome[name]
+                    for name in ("seconds", "judged", "right_by_judge", "cost", "cost_per_accepted_trace", "currency")
+                },
             }
         )
     return rows

@@ -139,6 +139,8 @@ def pools(store: Store) -> dict[str, Artefact]:
         artefact = store.artefact("pools", teacher, {"teacher": teacher})
         with artefact.staging() as staging:
             staging.write_table("traces.parquet", pa.Table.from_pylist(traces, schema=rows.TRACE))
-            staging.outcome = {"seconds": 90.0}
+            staging.outcome = {
+                "seconds": 90.0, "judged": 5, "right_by_judge": 3, "cost": 2.5, "cost_per_accepted_trace": 0.125, "currency": "USD",
+            }  # fmt: skip
         made[teacher] = artefact
     return made

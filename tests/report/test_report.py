@@ -170,6 +170,7 @@ def test_mixtures_and_pools_add_up(told: tuple[list[Arm], dict[str, Any]]) -> No
     assert pool["num_problems_solved"] == 17  # not 0, 9 and 18, whose traces were truncated or wrong
     assert pool["response_tokens"] == 2 * sum(200 + number for number in range(20))
     assert pool["seconds"] == 90.0
+    assert (pool["right_by_judge"], pool["cost"], pool["currency"], pool["cost_per_accepted_trace"]) == (3, 2.5, "USD", 0.125)
 
 
 def test_a_student_without_an_untouched_arm_is_refused(store: Store) -> None:

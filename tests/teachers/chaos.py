@@ -88,11 +88,13 @@ def _problems(store: Store) -> Artefact:
 
 
 def drive(url: str, folder: str, model: str, num_pools: str) -> None:
-    """Make pool after pool; what a user's command does, here over and over."""
+    """Make pool after pool, until there are so many or a file `enough` says so; what a user's command does, here over and over."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     store = Store(url)
     with ray_session():
         for seed in range(int(num_pools)):
+            if Path(folder, "enough").exists():
+                return
             run(store, "odd", teacher_of(model, folder), _problems(store), seed, RULE, Display(quiet=True).stage("pool"), ChaosEngine)
 
 
@@ -171,10 +173,17 @@ class Chaos:
         while not self.done():
             self.wait_for_growth()
 
+    def enough(self) -> None:
+        """Let the driver finish the pool it is at, and no other."""
+        (self.folder / "enough").touch()
+        self.wait()
+
     def check(self) -> dict[str, int]:
         """Hold every pool against what it must be; return what the kills cost."""
-        for seed in range(self.num_pools):
-            pool = pool_of(self.store.url, str(self.folder), self.model, seed)
+        pools = [pool_of(self.store.url, str(self.folder), self.model, seed) for seed in range(self.num_pools)]
+        if (self.folder / "enough").exists():
+            pools = [pool for pool in pools if pool.is_done()]
+        for seed, pool in enumerate(pools):
             assert pool.is_done(), seed
             rows = pool.read_table()
             assert rows.schema == TRACE
@@ -182,11 +191,11 @@ class Chaos:
             assert told == list(expected(seed)), f"pool {seed}"
             assert not Path(pool.work_path).exists()
         asked = [line for log in self.folder.glob("started-*") for line in log.read_text().splitlines()]
-        wanted = {str(row["seed"]) for seed in range(self.num_pools) for row in expected(seed)}
+        wanted = {str(row["seed"]) for seed in range(len(pools)) for row in expected(seed)}
         assert set(asked) == wanted
         again = len(asked) - len(wanted)
         assert again <= MOST_IN_FLIGHT * (self.killed.total() + self.gave_up), "more was asked again than was in flight"
-        return {"kills": self.killed.total(), "pools": self.num_pools, "traces": len(wanted), "asked_again": again}
+        return {"kills": self.killed.total(), "pools": len(pools), "traces": len(wanted), "asked_again": again}
 
     def start_driver(self) -> subprocess.Popen[bytes]:
         """Start the command that makes the pools, as a user would start it again."""
