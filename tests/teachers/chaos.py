@@ -110,6 +110,8 @@ class Chaos:
     gave_up: int = 0
     """Drivers that ended by themselves; see `done`."""
     may_give_up: bool = False
+    at: int = 0
+    """The first pool that is not made."""
 
     @contextlib.contextmanager
     def up(self) -> Iterator[None]:
@@ -180,9 +182,8 @@ class Chaos:
 
     def check(self) -> dict[str, int]:
         """Hold every pool against what it must be; return what the kills cost."""
-        pools = [pool_of(self.store.url, str(self.folder), self.model, seed) for seed in range(self.num_pools)]
-        if (self.folder / "enough").exists():
-            pools = [pool for pool in pools if pool.is_done()]
+        self._num_written()
+        pools = [self.pool(seed) for seed in range(self.at if (self.folder / "enough").exists() else self.num_pools)]
         for seed, pool in enumerate(pools):
             assert pool.is_done(), seed
             rows = pool.read_table()
@@ -207,8 +208,14 @@ class Chaos:
 
     def _num_written(self) -> int:
         """Count parts over all pools; a finished pool counts more than any number of its parts."""
-        pools = [pool_of(self.store.url, str(self.folder), self.model, seed) for seed in range(self.num_pools)]
-        return sum(NUM_PROBLEMS if pool.is_done() else len(list(Path(pool.work_path, "parts").glob("*.parquet"))) for pool in pools)
+        while self.at < self.num_pools and (pool := self.pool(self.at)).is_done():
+            self.at += 1
+        parts = len(list(Path(pool.work_path, "parts").glob("*.parquet"))) if self.at < self.num_pools else 0
+        return self.at * NUM_PROBLEMS + parts
+
+    def pool(self, seed: int) -> Artefact:
+        """Return the handle of one pool."""
+        return pool_of(self.store.url, str(self.folder), self.model, seed)
 
     def _add_node(self) -> None:
         self.cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
