@@ -26,9 +26,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixray.errors import StoreError
 from mixray.rows import TRACE, digest
-from mixray.store import Store
+from mixray.store import Store, disk_errors_explained
 from mixray.teachers.tally import Tally
 
 PART = pa.schema([("position", pa.int64()), *TRACE])
@@ -75,7 +74,7 @@ def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp
     """Write a block's traces; an earlier part of the same problems is replaced.
 
     Raises:
-        StoreError: the disk is full, or the storage cannot be written.
+        StoreError: the disk is full or read-only.
     """
     positions = sorted({row["position"] for row in rows})
     metadata = {_STAMP: json.dumps(asdict(stamp)), _TALLY: json.dumps(asdict(Tally.of(rows)))}
@@ -83,18 +82,11 @@ def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     path = _path(work_folder, positions)
-    try:
+    with disk_errors_explained(store):
         if store.is_local:
             _write_local(Path(path), buffer.getvalue())
         else:
             store.fs.pipe_file(path, buffer.getvalue())
-    except OSError as error:
-        raise StoreError(
-            "Traces cannot be written",
-            seen=f"{type(error).__name__}: {error}",
-            rule=f"{buffer.getbuffer().nbytes:,} bytes below {work_folder}",
-            do="make room, or mend the storage, then run again: finished blocks are kept",
-        ) from error
 
 
 def _path(work_folder: str, positions: list[int]) -> str:
