@@ -1,63 +1,48 @@
 """`make bench`: speed as ratios, both sides in one process and one run, interleaved, the first round thrown away.
 
-Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target"}`: the median ratio with the smallest and the
-largest seen. Ends with 1 where a median falls short of nine tenths of its target (shared machines are noisy), or where the two sides of a
-benchmark do not come to the same.
+    python tests/bench/run.py [packing] [verdicts] [pipeline] [memory]
+
+Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
+the largest seen; of memory, bytes. Ends with 1 where one is not met, or where the two sides of a benchmark do not come to the same.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable, Iterator
 
-import torch
+# Ray reads it when it is imported: its clusters listen on loopback alone.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+import memory
+import packing
+import pipeline
 import verdicts
-from benchmark import SLACK, Benchmark, measure
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from benchmark import ROUNDS, measure
 
-from mixray.rows import keyed_draw
-from mixray.training.batch import TokenRow, collate, loss_sum
-from mixray.training.plan import pack
-
-
-def packing() -> Benchmark:
-    """A training step's forward and backward on a mixture at alpha 0.2: packed against padded to the longest row."""
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=512, hidden_size=96, intermediate_size=256, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3,
-        max_position_embeddings=1024, tie_word_embeddings=True,
-    )  # fmt: skip
-    model = Qwen2ForCausalLM(config)
-    rows = []
-    for number in range(64):
-        # Lengths like the tiny world's: one row in five is a long trace, five times as long.
-        length = (300 if number % 5 == 0 else 60) + keyed_draw("bench", number) % 60
-        rows.append(TokenRow([3 + keyed_draw("bench", number, place) % 500 for place in range(length)], length // 2))
-    packs = pack([(len(row.ids), number) for number, row in enumerate(rows)], 512, 1)
-
-    def step(lines: list[list[TokenRow]]) -> None:
-        model.zero_grad()
-        for start in range(0, len(lines), 8):
-            loss_sum(model, collate(lines[start : start + 8], 0)).backward()
-
-    return Benchmark(
-        "packed training step over padded",
-        1.3,
-        lambda: step([[row] for row in rows]),
-        lambda: step([[rows[row] for row in rows_] for rows_ in packs]),
-    )
+GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
+    "packing": lambda: iter([measure(packing.packing())]),
+    "verdicts": lambda: (measure(make()) for make in (verdicts.clean, verdicts.pathological)),
+    "pipeline": lambda: pipeline.measure(ROUNDS),
+    "memory": lambda: iter([memory.measure()]),
+}
 
 
-def main() -> int:
+def main(names: list[str]) -> int:
     """Print every benchmark's result; 1 where one falls short."""
-    short = False
-    for make in (packing, verdicts.clean, verdicts.pathological):
-        benchmark = make()
-        result = measure(benchmark)
-        print(json.dumps(result), flush=True)
-        short |= float(str(result["ratio"])) < float(str(result["target"])) * SLACK or bool(benchmark.disagreements())
-    return int(short)
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown:
+        print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(GROUPS)}", file=sys.stderr)
+        return 2
+    all_met = True
+    for name in names or GROUPS:
+        for result in GROUPS[name]():
+            print(json.dumps(result), flush=True)
+            all_met &= bool(result["met"])
+    return int(not all_met)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
