@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -134,11 +135,10 @@ def word(draw: random.Random) -> Row:
 
 
 def percent(draw: random.Random) -> Row:
-    """Percentages: with the sign, without it, or carried out."""
+    """Percentages: with the sign on both sides or on one."""
     value = draw.choice([5, 10, 12, 20, 25, 40, 75])
     told = value if draw.random() < 0.7 else value + 1
-    sign_added = Row(str(value), f"{told}\\%", "Percent")
-    return draw.choice([Row(f"{value}\\%", f"{told}\\%"), sign_added, Row(f"{value}\\%", str(told), "Percent")])
+    return draw.choice([Row(f"{value}\\%", f"{told}\\%"), Row(str(value), f"{told}\\%"), Row(f"{value}\\%", str(told))])
 
 
 KINDS: list[tuple[int, Kind]] = [
@@ -192,13 +192,13 @@ class Sides:
                 self.said["theirs"].append((row, "right" if right else "wrong"))
 
     def disagreements(self) -> list[str]:
-        """Print every row on which the sides differ, and return those that no policy explains."""
+        """Print every row on which the sides differ, on standard error, and return those that no policy explains."""
         left = []
         for (row, ours), (same, theirs) in dict.fromkeys(zip(self.said["ours"], self.said["theirs"], strict=True)):
             assert row == same
             if ours != theirs:
                 shown = json.dumps({"gold": row.gold, "answer": row.answer[:60], "ours": ours, "theirs": theirs, "policy": row.policy})
-                print(f"differs: {shown}", flush=True)
+                print(f"differs: {shown}", file=sys.stderr, flush=True)
                 left += [] if row.policy else [shown]
         return left
 
