@@ -35,11 +35,12 @@ def warm() -> None:
 
 def _without_eval() -> None:
     import math_verify.parser
-    from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy, latex2sympy
+    from latex2sympy2_extended import latex2sympy2 as grammar
 
     def read(expression: str) -> Any:
-        return latex2sympy(expression.replace("**", "^"))
+        return grammar.latex2sympy(expression.replace("**", "^"))
 
-    _Latex2Sympy.parse_number = lambda self, text: number_without_eval(text)
+    grammar.Number = number_without_eval  # of numbers with commas
+    grammar._Latex2Sympy.parse_number = lambda self, text: number_without_eval(text)
     math_verify.parser.Number = number_without_eval
     math_verify.parser.parse_expr_cached = read

@@ -59,6 +59,11 @@ def test_math_verify_sees_no_truncation_and_drops_bases() -> None:
     ]
 
 
+def test_math_verify_reads_thousands_and_plain_arithmetic_although_eval_is_taken_from_it() -> None:
+    pool = [table({"gold": "151602", "response": r"\[\boxed{151,602}\text{ km}\]"}, {"gold": "0.5", "response": "so it is 1/2"})]
+    assert differing(pool, "stored", "math-verify") == []
+
+
 def test_a_number_without_a_box_is_judged_where_that_is_said() -> None:
     pool = [table({"response": "It is 5", "verdict": "unknown", "verdict_reason": "no_answer"})]
     assert differing(pool, "stored", "exact", unboxed=False) == []
