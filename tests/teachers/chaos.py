@@ -47,8 +47,13 @@ MOST_IN_FLIGHT = 2 * BLOCK_ROWS * (2 * PLACES // BLOCK_ROWS + 1)
 
 Kind = Literal["actor", "engine", "node", "driver", "interrupt", "terminate"]
 SIGNALS = {"driver": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
-# As `mixray.cli` does: a polite end goes the way of Ctrl-C.
-DRIVER = "import signal, sys, chaos; signal.signal(signal.SIGTERM, signal.default_int_handler); chaos.drive(*sys.argv[1:])"
+# As `mixray.cli` does: a polite end goes the way of Ctrl-C. A soak in the background would hand down a SIGINT that is ignored.
+DRIVER = """
+import signal, sys, chaos
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, signal.default_int_handler)
+chaos.drive(*sys.argv[1:])
+"""
 
 
 class ChaosEngine(ScriptedEngine):
