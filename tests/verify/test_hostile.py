@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mixray.verify import verify
+from mixray.verify import judge, verify
 from mixray.verify.extract import gold_answer
 from mixray.verify.pool import Pool, shared_pool
 
@@ -50,8 +50,10 @@ def test_the_corpus_is_large(tmp_path: Path) -> None:
     assert sum(str(tmp_path) in text for text in texts) >= 40
 
 
-def test_hostile_golds_and_answers_end_in_a_verdict(canary: Path) -> None:
+def test_hostile_golds_and_answers_end_in_a_verdict(canary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = corpus(canary)
+    impatient = Pool(cpu_seconds=0.2)
+    monkeypatch.setattr(judge, "shared_pool", lambda: impatient)
     began = time.monotonic()
     boxed = [f"\\boxed{{{text}}}" for text in texts]
     as_answer = verify([*boxed, *texts], ["3"] * 2 * len(texts), unboxed=True)
@@ -59,11 +61,13 @@ def test_hostile_golds_and_answers_end_in_a_verdict(canary: Path) -> None:
     as_both = verify(boxed, [f"{text}+1" for text in texts])
     assert {verdict.verdict for verdict in (*as_answer, *as_gold, *as_both)} <= ENDS
     assert time.monotonic() - began < 120
+    assert impatient.compare([PLAIN])[0].verdict == "right"
+    impatient.close()
     assert not [text for text, verdict in zip(texts, as_gold, strict=True) if verdict.verdict == "right"]
 
 
 def test_hostile_texts_end_in_an_opinion_of_the_library_too(canary: Path) -> None:
-    texts = [text for text in corpus(canary) if len(text) < 2000]
+    texts = [text for text in corpus(canary) if len(text) < 600]
     pool = Pool(num_children=2, cpu_seconds=0.1)
     began = time.monotonic()
     opinions = pool.compare(
