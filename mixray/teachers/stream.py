@@ -30,6 +30,8 @@ from mixray.teachers.work import Work
 # A start can fail for what passes, a busy device or a lost node; more than twice in a row is no accident.
 _START_DEATHS = 2
 _CPUS_BESIDE_ACTORS = 2
+# What Ray Data writes after the text of an error.
+_RAY_DATA_HINTS = ("Failed to ", "To change retry attempts")
 # One file is one read task: small enough that none holds the stream up, large enough that there are few.
 _REQUESTS_PER_FILE = 4096
 
@@ -123,6 +125,7 @@ def _data_context(most_actors: int) -> Iterator[None]:
     context.max_consecutive_actor_init_deaths = _START_DEATHS
     # Each further process spends seconds on imports that the engine waits for; reading takes next to nothing.
     context.execution_options.resource_limits = ExecutionResources(cpu=most_actors + _CPUS_BESIDE_ACTORS)
+    context.raise_original_map_exception = True  # Ray Data's own wrapper loses its cause on the way to the driver
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     with DataContext.current(context):
@@ -140,7 +143,7 @@ def _told_as_teacher_errors(name: str, attempts: Attempts) -> Iterator[None]:
         own = _own_error(error)
         if own is not None:
             raise own from error
-        last_line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        last_line = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_RAY_DATA_HINTS)][-1].strip()
         raise TeacherError(
             "A teacher's engine failed",
             seen=last_line if isinstance(error, RayTaskError) else attempts.last_words() or last_line,
