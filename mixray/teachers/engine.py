@@ -1,28 +1,20 @@
-"""vLLM, fed one request at a time: each gets its place in the running batch as soon as there is one.
+"""vLLM, one step at a time.
 
-In: prompts as token ids, a seed each. Out: futures of answers with their finish reason. An engine that fails takes its process with it,
-because a retry on a dead engine would fail for ever, while Ray replaces a dead actor and repeats what it had not finished.
+In: prompts as token ids, a seed each. Out: completions with their finish reason, as they end. Keeps nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import queue
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mixray.errors import TeacherError
 from mixray.models import resolve
 from mixray.recipe import Teacher
-from mixray.teachers.source import Answer, BadRequest
+from mixray.teachers.source import BadRequest
 
 # Fastest of what was tried on CPU: bfloat16 is emulated there, and compiling costs more than a small model ever gains. Prompts are not
 # taken in by parts, because vLLM then rewinds a request's random generator, which a CPU generator cannot.
@@ -56,6 +48,9 @@ class Engine(Protocol):
 
     def has_unfinished(self) -> bool:
         """Whether a step would do anything."""
+
+    def death(self) -> str | None:
+        """Return why a process the engine leans on is gone, or None; asked from another thread, since a step may never end then."""
 
     def close(self) -> None:
         """Leave no process behind."""
@@ -116,6 +111,11 @@ class VllmEngine:
         """Whether a request is running or waiting."""
         return bool(self.engine.has_unfinished_requests())
 
+    def death(self) -> str | None:
+        """Return why the engine's own process is gone: vLLM 0.29 notices, but its step waits for ever for an answer."""
+        resources = getattr(self.engine.engine_core, "resources", None)
+        return "vLLM's engine process is gone" if resources is not None and resources.engine_dead else None
+
     def close(self) -> None:
         """Shut the engine down."""
         self.engine.engine_core.shutdown()
@@ -157,89 +157,7 @@ def _arguments(teacher: Teacher) -> dict[str, Any]:
 def _prepare_environment(on_cpu: bool, threads: int, arguments: dict[str, Any]) -> None:
     """Set what vLLM and OpenMP read once, when they are first imported."""
     if on_cpu:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ["OMP_NUM_THREADS"] = str(threads)  # Ray sets it to the actor's CPUs
     if "kv_cache_memory_bytes" in arguments:
         os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would win
-
-
-@dataclass
-class _Request:
-    prompt: list[int]
-    seed: int
-    future: Future[Answer] = field(default_factory=Future)
-    asked_at: float = field(default_factory=time.monotonic)
-
-
-class Feed:
-    """An engine and the one thread that makes it and drives it; `ask` may be called from any thread.
-
-    One thread for both, because OpenMP keeps its number of threads for each thread that calls it, and vLLM checks that they agree.
-    """
-
-    def __init__(self, make: Callable[[], Engine], on_death: Callable[[BaseException], None]) -> None:
-        """Start the engine that `make` returns, and wait for it; `on_death` hears of its end before this process goes with it."""
-        self._make, self._on_death = make, on_death
-        self._asked: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._running: dict[str, _Request] = {}
-        self._count = 0
-        self._closing = False
-        self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="mixray-engine")
-        self._thread.start()
-        self._started.result()
-
-    def ask(self, prompt: list[int], seed: int) -> Future[Answer]:
-        """Queue a request; the future ends in its answer, or in BadRequest."""
-        request = _Request(prompt, seed)
-        self._asked.put(request)
-        return request.future
-
-    def close(self) -> None:
-        """End the thread and the engine; requests still running are given up."""
-        self._asked.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            engine = self._make()
-        except Exception as error:  # told to whoever waits for the start
-            self._started.set_exception(error)
-            return
-        self._started.set_result(None)
-        try:
-            self._drive(engine)
-        except BaseException as error:
-            traceback.print_exc()
-            sys.stderr.flush()
-            try:
-                self._on_death(error)
-            finally:
-                os._exit(1)
-
-    def _drive(self, engine: Engine) -> None:
-        while not self._closing:
-            self._take_in(engine)
-            if engine.has_unfinished():
-                for done in engine.step():
-                    request = self._running.pop(done.request_id)
-                    seconds = time.monotonic() - request.asked_at
-                    request.future.set_result(Answer(done.text, done.finish_reason, len(request.prompt), done.num_tokens, seconds))
-        engine.close()
-
-    def _take_in(self, engine: Engine) -> None:
-        """Hand over what has been asked; with nothing to step, wait for it."""
-        while not self._closing:
-            try:
-                request = self._asked.get(block=not engine.has_unfinished())
-            except queue.Empty:
-                return
-            if request is None:
-                self._closing = True
-                return
-            self._count += 1
-            try:
-                engine.add(str(self._count), request.prompt, request.seed)
-                self._running[str(self._count)] = request
-            except BadRequest as error:
-                request.future.set_exception(error)

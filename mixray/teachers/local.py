@@ -14,7 +14,8 @@ from mixray.chat import Messages, load_tokenizer, prompt_ids
 from mixray.models import resolve
 from mixray.recipe import Teacher
 from mixray.rows import digest
-from mixray.teachers.engine import Engine, Feed
+from mixray.teachers.engine import Engine
+from mixray.teachers.feed import Feed
 from mixray.teachers.source import Answer, BadRequest
 
 

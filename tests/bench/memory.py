@@ -48,6 +48,9 @@ class InstantEngine:
     def has_unfinished(self) -> bool:
         return bool(self.waiting)
 
+    def death(self) -> str | None:
+        return None
+
     def close(self) -> None:
         pass
 

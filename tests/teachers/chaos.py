@@ -57,7 +57,7 @@ chaos.drive(*sys.argv[1:])
 
 
 class ChaosEngine(ScriptedEngine):
-    """Answers at a pace, and leans on a process of its own, as vLLM does on a GPU."""
+    """Answers at a pace, and leans on a process of its own, as vLLM does on a GPU; like there, no step ends once it is gone."""
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__(teacher)
@@ -70,10 +70,13 @@ class ChaosEngine(ScriptedEngine):
 
     def step(self) -> list[Completion]:
         time.sleep(STEP_SECONDS)
-        if self.process.poll() is not None:
-            raise RuntimeError("scripted: the engine's process is gone")
+        while self.process.poll() is not None:
+            time.sleep(1)
         request_id, word = self.waiting.pop(0)
         return [Completion(request_id, *scripted_engine.ENDINGS[word], 9)]
+
+    def death(self) -> str | None:
+        return None if self.process.poll() is None else "scripted: the engine's process is gone"
 
 
 def teacher_of(model: str, folder: str) -> Teacher:

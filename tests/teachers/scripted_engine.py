@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from mixray.chat import load_tokenizer
@@ -59,6 +60,9 @@ class ScriptedEngine:
     def has_unfinished(self) -> bool:
         return bool(self.waiting)
 
+    def death(self) -> str | None:
+        return None
+
     def close(self) -> None:
         (self.folder / f"closed-{os.getpid()}").touch()
 
@@ -74,3 +78,11 @@ class PatientEngine(ScriptedEngine):
     def add(self, request_id: str, prompt: list[int], seed: int) -> None:
         self.log.write(f"well {seed}\n")
         self.waiting.append((request_id, "well"))
+
+
+class SlowEngine(PatientEngine):
+    """Takes its time over every answer."""
+
+    def step(self) -> list[Completion]:
+        time.sleep(0.1)
+        return super().step()

@@ -13,7 +13,8 @@ from mixray.errors import TeacherError
 from mixray.recipe import Teacher
 from mixray.store import Store
 from mixray.teachers.attempts import Attempts
-from mixray.teachers.engine import Completion, Feed, places
+from mixray.teachers.engine import Completion, places
+from mixray.teachers.feed import Feed
 from mixray.teachers.source import BadRequest
 
 
@@ -37,6 +38,9 @@ class SlowFirst:
 
     def has_unfinished(self) -> bool:
         return bool(self.running)
+
+    def death(self) -> str | None:
+        return None
 
     def close(self) -> None:
         self.closed = True
@@ -74,22 +78,29 @@ def test_an_engine_that_does_not_start_says_so() -> None:
         Feed(make, lambda error: None)
 
 
-def test_an_engine_that_fails_takes_its_process_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "death", "told"),
+    [("raise RuntimeError('broken')", "None", "broken"), ("time.sleep(60)", "'its process is gone'", "its process is gone")],
+    ids=["raises", "waits for ever"],
+)
+def test_an_engine_that_fails_takes_its_process_with_it(tmp_path: Path, step: str, death: str, told: str) -> None:
     code = f"""
+import time
 from pathlib import Path
-from mixray.teachers.engine import Feed
+from mixray.teachers.feed import Feed
 class Broken:
     def add(self, request_id, prompt, seed): pass
     def has_unfinished(self): return True
-    def step(self): raise RuntimeError("broken")
+    def step(self): {step}
+    def death(self): return {death}
     def close(self): pass
 Feed(Broken, lambda error: Path({str(tmp_path / "note")!r}).write_text(str(error)))
-import time; time.sleep(60)
+time.sleep(60)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
-    assert "RuntimeError: broken" in ended.stderr
-    assert (tmp_path / "note").read_text() == "broken"
+    assert told in ended.stderr
+    assert (tmp_path / "note").read_text() == told
 
 
 def test_starts_without_progress_come_to_an_end(store: Store) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from asking import RULE, make_problems, scripted
-from scripted_engine import PatientEngine, ScriptedEngine
+from scripted_engine import PatientEngine, ScriptedEngine, SlowEngine
 
 from mixray.errors import TeacherError
 from mixray.progress import StageProgress
@@ -74,6 +74,16 @@ def test_a_problem_is_asked_again_only_while_it_needs_to_be(
     starts = list(tmp_path.glob("started-*"))
     assert len(starts) == 1, "one engine for all rounds"
     assert len(starts[0].read_text().splitlines()) == len(rows)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_more_engines_are_started_while_work_waits(store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
+    problems = make_problems(store, [f"well? {index}" for index in range(300)])
+    pool = run(store, "odd", scripted(random_student, tmp_path, replicas=(1, 2)), problems, 0, RULE, quiet, SlowEngine)
+    assert pool.outcome["right"] == 300
+    logs = [log.read_text().splitlines() for log in tmp_path.glob("started-*")]
+    assert len(logs) == 2
+    assert all(logs), "both of them answered"
 
 
 @pytest.mark.usefixtures("ray_cluster")

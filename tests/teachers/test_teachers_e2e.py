@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -112,18 +114,38 @@ def test_a_pool_outlives_its_teacher_actor(store: Store, quiet: StageProgress, r
 
 
 @pytest.mark.e2e
-def test_a_pool_outlives_its_driver(store: Store, random_student: str, request: pytest.FixtureRequest, quiet: StageProgress) -> None:
+def test_a_pool_outlives_its_engines_own_process(store: Store, random_student: str) -> None:
+    """As on GPUs, where vLLM's engine is a process beside the actor's."""
     parts = parts_of(store.url, random_student)
+    with driving(store.url, random_student, VLLM_ENABLE_V1_MULTIPROCESSING="1") as driver:
+        wait_for_parts(parts, 2)
+        engines = [process for process in psutil.Process(driver.pid).children(recursive=True) if "EngineCore" in process.name()]
+        assert len(engines) == 1
+        engines[0].kill()
+        assert driver.wait(2 * START_SECONDS) == 0
+    check_whole(handle(store, "real", make_teacher(random_student), make_problems(store), 0, RULE))
+
+
+@contextlib.contextmanager
+def driving(url: str, model: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a driver of its own process and cluster for the block, and nothing of it afterwards."""
     with tempfile.TemporaryDirectory(prefix="mx-", dir="/tmp") as ray_folder:
-        environment = {**os.environ, "RAY_TMPDIR": ray_folder, "PYTHONPATH": str(Path(__file__).parent)}
-        driver = subprocess.Popen([sys.executable, "-c", DRIVER, store.url, random_student], env=environment)
-        wait_for_parts(parts, 3)
+        environment = {**os.environ, "RAY_TMPDIR": ray_folder, "PYTHONPATH": str(Path(__file__).parent), **variables}
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, url, model], env=environment)
+        yield driver
         driver.kill()
         driver.wait()
         gone_by = time.monotonic() + 60
         while any(ray_folder in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])):
-            assert time.monotonic() < gone_by, "Ray's processes outlive a killed driver"
+            assert time.monotonic() < gone_by, "Ray's processes outlive their driver"
             time.sleep(0.5)
+
+
+@pytest.mark.e2e
+def test_a_pool_outlives_its_driver(store: Store, random_student: str, request: pytest.FixtureRequest, quiet: StageProgress) -> None:
+    parts = parts_of(store.url, random_student)
+    with driving(store.url, random_student):
+        wait_for_parts(parts, 3)
     before = {row["trace_id"]: row for table in Parts(store, str(parts.parent), NUM_PROBLEMS).ordered(100) for row in table.to_pylist()}
     assert 0 < len(before) < NUM_PROBLEMS
     request.getfixturevalue("ray_cluster")
