@@ -11,6 +11,7 @@ import re
 
 MAX_CHARACTERS = 300  # of one expression: algebra on babble takes minutes and changes next to no verdict
 MAX_DEPTH = 12  # of brackets: the parser's time grows with the third power of the depth
+MAX_DIVISIONS = 12  # written with a slash: each doubles the parser's time
 MAX_EXPONENTS = 3  # within one another
 MAX_DIGITS = 20_000  # of a number that arithmetic would write out
 MAX_TERMS = 5_000  # of a sum or a product
@@ -25,7 +26,7 @@ def danger(text: str) -> str | None:
     """Return why `text` is not compared as an expression, or None."""
     if len(text) > MAX_CHARACTERS:
         return "too_long"
-    if depth(text) > MAX_DEPTH:
+    if depth(text) > MAX_DEPTH or text.count("/") > MAX_DIVISIONS:
         return "too_deep"
     if _BASE.search(text):
         return "base_in_expression"  # Math-Verify reads 52_8 as 52
