@@ -28,6 +28,7 @@ from mixray.store import Store
 KINDS: dict[Kind, int] = {"actor": 6, "engine": 4, "node": 2, "driver": 2, "interrupt": 1, "terminate": 1}
 MOST_POOLS = 10_000
 LONGEST_PAUSE_SECONDS = 2.0
+MOST_AT_ONCE = 3
 
 
 def soak(num_kills: int, seed: int, folder: Path) -> dict[str, object]:
@@ -43,7 +44,8 @@ def soak(num_kills: int, seed: int, folder: Path) -> dict[str, object]:
             if chance.random() < 0.8:  # else it strikes what is only starting
                 chaos.wait_for_growth()
             time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
-            chaos.kill(chance.choices(list(KINDS), list(KINDS.values()))[0], chance)
+            for kind in chance.choices(list(KINDS), list(KINDS.values()), k=chance.randint(1, MOST_AT_ONCE)):
+                chaos.kill(kind, chance)
             print(f"\r{chaos.killed.total()} of {num_kills} kills, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
         chaos.enough()
     return chaos.check() | {"by_kind": dict(chaos.killed), "gave_up": chaos.gave_up, "seconds": round(time.monotonic() - began)}
