@@ -69,16 +69,15 @@ def test_too_few_problems_is_told() -> None:
     assert "num_rows = 3" in str(caught.value)
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("abcdef"), st.integers(0, 5), st.sampled_from(["right", "wrong", "unknown"])), unique_by=lambda t: t[:2]
-    )
-)
-def test_first_right_takes_the_lowest_right_sample(rows: list[tuple[str, int, str]]) -> None:
-    traces = [{"problem_id": p, "sample": s, "verdict": v, "trace_id": f"{p}/t/{s}"} for p, s, v in rows]
+VERDICTS, STATUSES = st.sampled_from(["right", "wrong", "unknown"]), st.sampled_from(["ok", "looping"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 5), VERDICTS, STATUSES), unique_by=lambda t: t[:2]))
+def test_first_right_takes_the_lowest_right_and_well_formed_sample(rows: list[tuple[str, int, str, str]]) -> None:
+    traces = [{"problem_id": p, "sample": s, "verdict": v, "status": form, "trace_id": f"{p}/t/{s}"} for p, s, v, form in rows]
     chosen = selection.first_right(traces)
     for problem in "abcdef":
-        right = [s for p, s, v in rows if p == problem and v == "right"]
+        right = [s for p, s, v, form in rows if p == problem and v == "right" and form == "ok"]
         assert (chosen[problem]["sample"] if problem in chosen else None) == (min(right) if right else None)
 
 
