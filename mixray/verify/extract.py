@@ -18,6 +18,7 @@ import re
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BARE_END = re.compile(r"[$\n}]|\\[)\]]")
 _NUMBER = re.compile(
+    r"-?(?:\\?\$?\d+\s?)?\\[dt]?frac\{\d+\}\{\d+\}|"
     r"(?<![\w.])-?\\?\$?(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?(?:\s?\\?%)?|(?<![\w.])-?\.\d+(?:\s?\\?%)?",
     re.ASCII,
 )
