@@ -153,9 +153,11 @@ def _told_as_teacher_errors(name: str, attempts: Attempts) -> Iterator[None]:
 
 
 def _own_error(error: BaseException) -> MixrayError | None:
+    from ray.exceptions import RayError
+
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, MixrayError):
+        if isinstance(link, MixrayError) and not isinstance(link, RayError):  # Ray's double of it tells where it was, not what
             return link
         link = getattr(link, "cause", None) or link.__cause__
     return None
