@@ -30,6 +30,7 @@ from mixray.teachers.work import Work
 # A start can fail for what passes, a busy device or a lost node; more than twice in a row is no accident.
 _START_DEATHS = 2
 _CPUS_BESIDE_ACTORS = 2
+_ROWS_AT_HAND = 4
 # What Ray Data writes after the text of an error.
 _RAY_DATA_HINTS = ("Failed to ", "To change retry attempts")
 # One file is one read task: small enough that none holds the stream up, large enough that there are few.
@@ -81,8 +82,9 @@ def stream(work: Work, requests: str, num_requests: int) -> Generator[Tally, Non
     teacher = work.teacher
     at_once = teacher.until.right if teacher.until else teacher.num_samples
     rows = max(1, min(teacher.block_rows, num_requests) // at_once)
-    # Blocks end with their slowest row: with twice as many rows at hand as there are places, those that are done leave none empty.
-    calls = math.ceil(2 * _places(teacher) / (rows * at_once)) + 1
+    # Blocks end with their slowest answer, and lengths have long tails: a block spends most of its time with few answers left. With four
+    # times as many answers at hand as there are places, none was empty; with twice as many, one in fifteen was (README.md here).
+    calls = math.ceil(_ROWS_AT_HAND * _places(teacher) / (rows * at_once)) + 1
     replicas = teacher.replicas if isinstance(teacher, Teacher) else (1, 1)
     with _data_context(replicas[-1]), _told_as_teacher_errors(work.name, work.attempts):
         blocks = (
