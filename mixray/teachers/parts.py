@@ -6,7 +6,7 @@ is killed, a problem's traces are all in a part or the problem counts as not ask
 that was thought dead, all its traces come from one of them.
 
 Ray Data's own row checkpoints would do for fixed samples; they need a write task after each block and cannot hold a problem's traces
-together or take failed blocks back (README, "What was measured").
+together or take failed blocks back (README.md beside this file, "Exactly once").
 """
 
 from __future__ import annotations

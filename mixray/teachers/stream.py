@@ -83,7 +83,7 @@ def stream(work: Work, requests: str, num_requests: int) -> Generator[Tally, Non
     at_once = teacher.until.right if teacher.until else teacher.num_samples
     rows = max(1, min(teacher.block_rows, num_requests) // at_once)
     # Blocks end with their slowest answer, and lengths have long tails: a block spends most of its time with few answers left. With four
-    # times as many answers at hand as there are places, none was empty; with twice as many, one in fifteen was (README.md here).
+    # times as many answers at hand as the engine has places it kept up with an engine given all at once; with twice as many it lost 5 %.
     calls = math.ceil(_ROWS_AT_HAND * _places(teacher) / (rows * at_once)) + 1
     replicas = teacher.replicas if isinstance(teacher, Teacher) else (1, 1)
     with _data_context(replicas[-1]), _told_as_teacher_errors(work.name, work.attempts):
