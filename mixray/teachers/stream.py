@@ -121,8 +121,11 @@ def _places(teacher: Asked) -> int:
 def _data_context(most_actors: int) -> Iterator[None]:
     """Set Ray Data up for long answers, for this execution alone."""
     from ray.data import DataContext, ExecutionResources
+    from ray.data.context import AutoscalingConfig
 
     context = DataContext.get_current().copy()
+    # As soon as every place is taken; Ray Data's own threshold lies above what actors with this many calls at once ever reach.
+    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=1.0)
     context.execution_no_progress_timeout_s = -1
     context.max_consecutive_actor_init_deaths = _START_DEATHS
     # Each further process spends seconds on imports that the engine waits for; reading takes next to nothing.

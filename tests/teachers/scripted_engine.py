@@ -50,6 +50,8 @@ class ScriptedEngine:
 
     def step(self) -> list[Completion]:
         request_id, word = self.waiting.pop(0)
+        if word == "die":
+            time.sleep(1)  # what was answered before is written by then
         if word == "die" or (word == "crash" and self._first("crash")):
             raise RuntimeError("scripted: the engine died")
         if word == "kill" and self._first("kill"):

@@ -285,9 +285,9 @@ def test_failures_and_torn_entries_are_asked_again(url: str, endpoint: Misbehavi
 CHILD = """
 import sys
 sys.path[:0] = [{tests!r}, {here!r}]
-import test_endpoint
-asked = test_endpoint.source(test_endpoint.remote({url!r}), test_endpoint.Replies(test_endpoint.Store({store!r})))
-test_endpoint.outcomes(asked, [f"well {{number}}" for number in range(200)])
+import test_endpoint_source as here
+asked = here.source(here.remote({url!r}), here.Replies(here.Store({store!r})))
+here.outcomes(asked, [f"well {{number}}" for number in range(200)])
 """
 
 
