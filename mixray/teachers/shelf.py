@@ -60,13 +60,16 @@ def _names(folders: list[str]) -> list[str]:
 
 
 def find(store: Store, text: str) -> Artefact:
-    """Return the pool whose folder, name or hash is `text`.
+    """Return the pool whose folder, name or hash is `text`; of a pool and the one that a judge's opinions made of it, the latter.
 
     Raises:
         StoreError: none fits, or several do.
     """
     folders = _folders(store)
     fits = [folder for folder in folders if text in (folder, f"{KIND}/{folder}", *folder.rpartition("-")[::2])]
+    if len(fits) > 1:
+        judged_further = {made_from for folder in fits for made_from in store.open(KIND, folder).made_by["inputs"].values()}
+        fits = [folder for folder in fits if folder.rpartition("-")[2] not in judged_further]
     if len(fits) == 1:
         return store.open(KIND, fits[0])
     known = fits or folders

@@ -169,6 +169,7 @@ def test_where_nothing_is_in_doubt_no_judge_is_started(
     judged = second(pool, judge, quiet)
     assert judged.read_table().equals(pool.read_table())
     assert (judged.outcome["judged"], judged.outcome["judge_cost"]) == (0, 0)
+    assert shelf.find(store, pool.name) == judged, "of the two, the one with the opinions is meant"
 
 
 def test_whom_the_judge_is_asked_about_and_how_it_is_understood_make_another_pool(pool: Artefact, url: str) -> None:
