@@ -108,7 +108,11 @@ def _watch_actor(ended: threading.Event, most: list[int]) -> None:
 def measure() -> dict[str, object]:
     """Return how much more memory the driver takes for the larger size."""
     command = [sys.executable, str(Path(__file__)), "--rows"]
-    small, large = (json.loads(subprocess.run([*command, str(size)], check=True, capture_output=True).stdout) for size in SIZES)
+    # The last line, since Ray may have something to say before.
+    small, large = (
+        json.loads(subprocess.run([*command, str(size)], check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        for size in SIZES
+    )
     growth = large["driver_bytes"] - small["driver_bytes"]
     return {
         "name": f"driver memory from {SIZES[0]:,} to {SIZES[1]:,} rows",
