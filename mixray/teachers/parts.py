@@ -11,9 +11,11 @@ together or take failed blocks back (README.md beside this file, "Exactly once")
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,9 +36,10 @@ PART = pa.schema([("position", pa.int64()), *TRACE])
 FOLDER = "parts"
 _STAMP, _TALLY = b"mixray.stamp", b"mixray.tally"
 _READERS = 8
+_LOOKED_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """Who wrote a part and when (seconds since the epoch): what a pool took is added up from these, over all runs and kills."""
 
@@ -47,7 +50,7 @@ class Stamp:
     written: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """One part file: its problems' positions, its counts, its stamp."""
 
@@ -117,8 +120,11 @@ class Parts:
         found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
         names = sorted(path.rsplit("/", 1)[-1] for path in found)
         paths = [f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith(".")]
+        self.parts: list[Part] = []
         with ThreadPoolExecutor(_READERS) as readers:
-            self.parts = [part for part in readers.map(lambda path: _look(store, path), paths) if part is not None]
+            for start in range(0, len(paths), _LOOKED_AT_ONCE):  # what waits to be looked at takes memory too
+                seen = readers.map(functools.partial(_look, store), paths[start : start + _LOOKED_AT_ONCE])
+                self.parts += [part for part in seen if part is not None]
         self.owner = np.full(num_problems, -1, np.int32)
         for index, part in enumerate(self.parts):
             free = part.positions[self.owner[part.positions] < 0]
@@ -163,7 +169,9 @@ def _look(store: Store, path: str) -> Part | None:
         with pq.ParquetFile(path, filesystem=store.arrow_fs) as file:
             metadata = file.schema_arrow.metadata
             positions = np.unique(file.read(columns=["position"])["position"].to_numpy())
-        return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**json.loads(metadata[_STAMP])))
+        stamp = json.loads(metadata[_STAMP])
+        stamp |= {name: sys.intern(stamp[name]) for name in ("run", "actor")}  # thousands of parts share a few
+        return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**stamp))
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):  # torn by a power cut, or not ours
         store.fs.rm_file(path)
         return None

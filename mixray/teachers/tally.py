@@ -16,7 +16,7 @@ SAMPLE_CHARACTERS = 200
 _COUNTS = ("problems", "traces", "right", "failed", "response_tokens")
 
 
-@dataclass
+@dataclass(slots=True)
 class Tally:
     """How many problems and traces, how many right, how many failed (any status but ok), and what failures look like."""
 
