@@ -16,7 +16,7 @@ from mixray.store import Store
 KINDS: list[Kind] = [
     "actor", "engine", "actor", "driver", "engine", "actor", "node", "actor", "interrupt", "engine", "actor", "terminate",
 ]  # fmt: skip
-NUM_KILLS = 24
+NUM_KILLS = 20
 NUM_POOLS = 6
 
 
