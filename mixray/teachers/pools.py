@@ -36,6 +36,7 @@ from mixray.teachers.work import MakeSource, Rule, Work
 
 KIND = "pools"
 TRACES_PER_FILE = 2000
+BROKEN = "broken"  # in a work folder: the names of runs that the breaker ended
 # Settings of the machine, the wallet and the breaker, not of the text: others find the same pool.
 _NOT_HASHED = {
     "replicas", "threads", "block_rows", "num_gpus", "max_restarts", "max_failed_share", "price",
@@ -97,6 +98,7 @@ def _make(
 ) -> None:
     num_problems = int(problems.outcome["num_problems"])
     pool.store.fs.makedirs(f"{pool.work_path}/{FOLDER}", exist_ok=True)
+    _take_back_late_failures(pool, num_problems)
     parts = Parts(pool.store, pool.work_path, num_problems)
     resumed = parts.tally()
     set_aside = Quarantine()
@@ -129,7 +131,7 @@ def _ask_missing(
     write_requests(problems, missing, requests)
     there, total = parts.tally(), len(parts.owner)
     progress.update(there.problems, total, state="starting the engine")
-    with _failures_taken_back(pool, total):
+    with _failures_taken_back(pool, total, run_id):
         breaker, asked = Breaker(teacher.max_failed_share), Tally()
         tallies = stream(work, requests, len(missing))
         with contextlib.closing(tallies):
@@ -165,14 +167,27 @@ def _remote_source(teacher: RemoteTeacher, key: Key, replies: Replies | None, on
 
 
 @contextlib.contextmanager
-def _failures_taken_back(pool: Artefact, num_problems: int) -> Iterator[None]:
+def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str) -> Iterator[None]:
     """Where the breaker opens, remove the blocks with failures, or the next run would find the failures done."""
     try:
         yield
     except TooManyFailures:
+        folder = f"{pool.work_path}/{BROKEN}"
+        pool.store.fs.makedirs(folder, exist_ok=True)
+        pool.store.fs.pipe_file(f"{folder}/{run_id}", b"broken")
         parts = Parts(pool.store, pool.work_path, num_problems)
         parts.remove(part for part in parts.parts if part.tally.failed)
         raise
+
+
+def _take_back_late_failures(pool: Artefact, num_problems: int) -> None:
+    """Remove what actors of a run that the breaker ended have written since: they finish the blocks they had begun."""
+    folder = f"{pool.work_path}/{BROKEN}"
+    if not pool.store.fs.exists(folder):
+        return
+    broken = {path.rstrip("/").rsplit("/", 1)[-1] for path in pool.store.fs.ls(folder, detail=False)}
+    parts = Parts(pool.store, pool.work_path, num_problems)
+    parts.remove(part for part in parts.parts if part.tally.failed and part.stamp.run in broken)
 
 
 def _refuse_gaps(pool: Artefact, parts: Parts, teacher: Asked) -> None:
