@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from mixray.rows import MOST_TOKENS
+
 # An endpoint that is full, starting or gone for a moment: asking again can help. Anything else is an answer. 520 to 529 are those of
 # the caches and gates that stand before many endpoints.
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -35,7 +37,6 @@ LONGEST_CONNECT_SECONDS = 30.0
 # What httpx spends on a request grows with the connections of its pool (3 ms at 16, 11 ms at 256): so there are several small ones.
 POOL_CONNECTIONS = 16
 MOST_REPLY_BYTES = 64 * 2**20
-MOST_TOKENS = 2**31 - 1  # what a row can hold
 REASON_CHARACTERS = 300
 
 T = TypeVar("T")

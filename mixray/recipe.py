@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from mixray.rows import THINK_TAGS
+
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -102,9 +104,7 @@ class Asked(Part):
     system_prompt: str | None = None
     prompt_template: PromptTemplate = Field("{question}", description="the user turn; `{question}` is replaced")
     thinking: Literal["keep", "drop"] = Field("keep", description="whether the thinking part stays in the response")
-    think_tags: tuple[str, str] = Field(
-        ("<think>", "</think>"), description="how this teacher marks thinking; stored as <think> and </think>"
-    )
+    think_tags: tuple[str, str] = Field(THINK_TAGS, description="how this teacher marks thinking; stored as <think> and </think>")
     price: Price = Field(default_factory=lambda: Price())
     block_rows: PositiveInt = Field(32, description="answers asked and written together: what a crash can lose")
     max_failed_share: Share = Field(0.5, description="of the last answers: with more truncated, empty, looping or failed ones the run ends")
@@ -171,7 +171,7 @@ class ImportedTeacher(Part):
     columns: TraceColumns = Field(default_factory=lambda: TraceColumns())
     response_after: str | None = Field(None, description="the response is what follows the last of this text: for transcripts")
     thinking: Literal["keep", "drop"] = "keep"
-    think_tags: tuple[str, str] = ("<think>", "</think>")
+    think_tags: tuple[str, str] = THINK_TAGS
     price: Price = Field(default_factory=lambda: Price())
 
 

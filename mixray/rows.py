@@ -105,6 +105,11 @@ def keyed_draw(*key: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
 
 
+MOST_TOKENS = 2**31 - 1  # what a row's count of tokens can hold
+THINK_TAGS = ("<think>", "</think>")
+"""How a trace marks thinking, whatever the teacher's own marks are."""
+
+
 def accepted(trace: Mapping[str, Any]) -> bool:
     """Whether rejection sampling keeps a trace: it is right, and nothing is wrong with its form (no loop, no garbage)."""
     return bool(trace["verdict"] == "right" and trace["status"] == "ok")

@@ -85,7 +85,7 @@ class Block:
                 self._ask(quest)
         while self.flying:
             arrived = self._arrived(all_of_them=until is None)
-            self._judge([row for _, row in arrived])
+            self.work.rule.judge([row for _, row in arrived])
             for quest, row in arrived:
                 quest.rows.append(row)
                 quest.right += row["verdict"] == "right"
@@ -139,10 +139,6 @@ class Block:
             "error": f"it was ended: {answer.finish_reason}" if failed else None,
             "repetition": form.repetition(text),
         }
-
-    def _judge(self, rows: list[dict[str, Any]]) -> None:
-        for row, verdict in zip(rows, self.work.rule.judge(rows), strict=True):
-            row |= {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
 
 
 def _nothing(error: str) -> dict[str, Any]:

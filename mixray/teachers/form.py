@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import zlib
 
-OPEN, CLOSE = "<think>", "</think>"  # what `mixray.verify` and the students' data know
+from mixray.rows import THINK_TAGS
+
+OPEN, CLOSE = THINK_TAGS
 LOOPING_REPETITION = 0.9  # prose and worked mathematics compress to a third or so; a loop to a tenth or less
 LOOPING_CHARACTERS = 400  # a short answer may well repeat itself
 GARBLED_SHARE = 0.05  # of characters that no text holds

@@ -31,7 +31,7 @@ from mixray.fields import NoSuchField, value_at
 from mixray.files import Unreadable, raw_rows
 from mixray.progress import StageProgress
 from mixray.recipe import ImportedTeacher
-from mixray.rows import keyed_draw, trace_id
+from mixray.rows import MOST_TOKENS, keyed_draw, trace_id
 from mixray.store import Artefact
 from mixray.teachers import form
 from mixray.teachers.parts import Stamp, write_part
@@ -43,7 +43,6 @@ ENGINE = "imported"
 TRACES_PER_PART = 1000
 ROWS_AT_ONCE = 1000
 BUCKETS = 64
-MOST_TOKENS = 2**31 - 1  # a 32-bit column
 # What other programs call the two ways an answer ends.
 FINISH_REASONS = {
     "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "max_length": "length",
@@ -80,7 +79,8 @@ def write_parts(pool: Artefact, name: str, teacher: ImportedTeacher, problems: A
         matched = _matched(teacher, positions, set_aside, progress)
         buckets = _in_buckets(matched, int(problems.outcome["num_problems"]), Path(folder))
         for traces in _with_problems(buckets, problems):
-            rows = _judged([_trace(name, teacher, *pair) for pair in traces], rule)
+            rows = [_trace(name, teacher, *pair) for pair in traces]
+            rule.judge(rows)
             write_part(pool.store, pool.work_path, rows, Stamp(ENGINE, ENGINE, now, now, now))
             there.add(Tally.of(rows))
             progress.update(there.problems, len(positions), right=f"{there.right / there.traces:.0%}")
@@ -226,10 +226,3 @@ def _trace(name: str, teacher: ImportedTeacher, problem: dict[str, Any], row: di
         "repetition": form.repetition(response),
         "engine": ENGINE,
     }
-
-
-def _judged(rows: list[dict[str, Any]], rule: Rule) -> list[dict[str, Any]]:
-    return [
-        row | {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
-        for row, verdict in zip(rows, rule.judge(rows), strict=True)
-    ]

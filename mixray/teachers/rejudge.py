@@ -89,9 +89,10 @@ def _stamp(other: Artefact) -> Stamp:
 
 def rejudged(table: pa.Table, rule: Rule) -> pa.Table:
     """Return TRACE rows with the verdicts `rule` gives them; a judge's opinions are dropped."""
-    verdicts = rule.judge(table.select(["response", "gold", "finish_reason"]).to_pylist())
+    rows = table.select(["response", "gold", "finish_reason"]).to_pylist()
+    rule.judge(rows)
     for name in ("answer", "verdict", "verdict_reason"):
-        table = _with(table, name, [getattr(verdict, name) for verdict in verdicts])
+        table = _with(table, name, [row[name] for row in rows])
     for name in ("rule_verdict", "rule_reason", "judge_verdict"):
         table = _with(table, name, [None] * table.num_rows)
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,10 +39,11 @@ class Rule:
         """Return what identifies the rule in the hashes of pools."""
         return {"policy": self.policy, "unboxed": self.unboxed}
 
-    def judge(self, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-        """Return a verdict on the `response`, `gold` and `finish_reason` of each row."""
+    def judge(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Fill `answer`, `verdict` and `verdict_reason` of rows that hold `response`, `gold` and `finish_reason`."""
         responses, golds, reasons = ([row[name] for row in rows] for name in ("response", "gold", "finish_reason"))
-        return self.verify(responses, golds, reasons, self.unboxed)
+        for row, verdict in zip(rows, self.verify(responses, golds, reasons, self.unboxed), strict=True):
+            row |= {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import re
 
+from mixray.rows import THINK_TAGS
+
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BARE_END = re.compile(r"[$\n}]|\\[)\]]")
 _NUMBER = re.compile(
@@ -57,8 +59,8 @@ def gold_answer(gold: str) -> str:
 
 def answer_part(response: str) -> str:
     """Return what a response says once it has stopped thinking."""
-    answer = response.rpartition("</think>")[2]
-    return answer.partition("<think>")[0]
+    opening, closing = THINK_TAGS
+    return response.rpartition(closing)[2].partition(opening)[0]
 
 
 def _last_boxes(text: str) -> list[str]:

@@ -170,13 +170,13 @@ def asked_pool(problems: Artefact, answers: dict[str, list[str]], rule: Rule) ->
             "sample": sample,
             "response": text,
             "gold": "4",
+            "finish_reason": "stop",
             "status": "ok",
         }
         for problem, texts in answers.items()
         for sample, text in enumerate(texts)
     ]
-    for row, said in zip(rows, rule.judge([row | {"finish_reason": "stop"} for row in rows]), strict=True):
-        row |= {"verdict": said.verdict, "verdict_reason": said.verdict_reason, "answer": said.answer}
+    rule.judge(rows)
     table = pa.Table.from_pylist(rows, schema=TRACE)
     figures = Figures()
     figures.add(table)
