@@ -12,12 +12,13 @@ from contextlib import ExitStack
 from functools import partial
 
 from mixray import evaluation, mixing, problems, report, serving, teachers, training
+from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
 from mixray.session import ray_session
-from mixray.store import Artefact, Store, disk_errors_explained
+from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
 from mixray.threads import side_by_side
 from mixray.verify import verify
@@ -30,7 +31,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         MixrayError: a stage cannot do its work; what was made before stays and is found by the next run.
     """
     graph = build_graph(recipe, store)
-    with disk_errors_explained(store), ExitStack() as session:
+    with disk_errors_explained(store.url), ExitStack() as session:
         if not all(artefact.is_done() for _, artefact in graph.artefacts()):
             session.enter_context(ray_session())
         gather_problems(recipe, graph, store, display)
@@ -130,7 +131,7 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
 def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Artefact]:
     """Make the pools of every teacher of the recipe, mixed or not, and nothing after them; return them by teacher."""
     graph = build_graph(recipe, store, every_teacher=True)
-    with disk_errors_explained(store), ExitStack() as session:
+    with disk_errors_explained(store.url), ExitStack() as session:
         waiting = [name for name, pool in graph.pools.items() if not pool.is_done()]
         if any(recipe.judge or isinstance(recipe.teachers[name], Asked) for name in waiting):  # imports need no cluster
             session.enter_context(ray_session())
@@ -142,7 +143,7 @@ def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Arte
 
 def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: Store, display: Display) -> Artefact:
     """Make a pool of existing traces over a problem set, as a recipe with the same two would find it; needs no cluster."""
-    with disk_errors_explained(store):
+    with disk_errors_explained(store.url):
         line = display.stage("problems train")
         asked = problems.run(store, "train", source, verify, line)
         line.finish(f"{asked.outcome['num_problems']:,} problems, {asked.outcome['num_set_aside']:,} set aside")
@@ -156,7 +157,7 @@ def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Ar
     """Judge the recipe's pools by the present policy, asking nobody; return each with what changed."""
     graph = build_graph(recipe, store, every_teacher=True)
     redone = []
-    with disk_errors_explained(store):
+    with disk_errors_explained(store.url):
         for name, pool in graph.asked.items():
             line = display.stage(f"verdicts {name}")
             change = teachers.judge_again(pool, recipe.teachers[name], graph.problems, rule(recipe.problems), line)

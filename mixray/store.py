@@ -32,13 +32,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from mixray.disk import disk_errors_explained, write_whole
 from mixray.errors import StoreError
 from mixray.locks import exclusive
 from mixray.rows import digest
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,18 @@ class Store:
         self.fs.invalidate_cache()
         names = [posixpath.basename(path.rstrip("/")) for path in self.fs.ls(folder, detail=False)]
         return sorted(name for name in names if self.fs.exists(f"{folder}/{name}/{MANIFEST}"))
+
+    def put(self, path: str, data: bytes, synced: bool = False) -> None:
+        """Write one file whole: beside its place and renamed, or put as one object; `synced` outlives a power cut.
+
+        Raises:
+            StoreError: the disk is full or read-only.
+        """
+        with disk_errors_explained(self.url):
+            if self.is_local:
+                write_whole(Path(path), data, synced)
+            else:
+                self.fs.pipe_file(path, data)
 
     def readers(self, artefact: Artefact) -> list[str]:
         """Return the labels of the committed artefacts that were made directly from `artefact`."""
@@ -230,7 +242,7 @@ class Artefact:
         parent = f"{self.store.root}/.staging" if self.store.is_local else tempfile.gettempdir()
         folder = Path(parent) / f"{self.kind}-{self.name}-{self.hash}.{uuid.uuid4().hex}"
         try:
-            with disk_errors_explained(self.store):
+            with disk_errors_explained(self.store.url):
                 folder.mkdir(parents=True)
                 staging = Staging(folder)
                 yield staging
@@ -312,41 +324,3 @@ def _measure(fs: fsspec.AbstractFileSystem, path: str) -> tuple[int, str]:
             size += len(chunk)
             checksum.update(chunk)
     return size, checksum.hexdigest()
-
-
-@contextlib.contextmanager
-def disk_errors_explained(store: Store) -> Iterator[None]:
-    """Turn the error of a full or read-only disk, however deeply Ray has wrapped it, into one that says what to do.
-
-    Raises:
-        StoreError: in place of such an error; all others pass as they are.
-    """
-    try:
-        yield
-    except Exception as error:
-        reason = _disk_reason(error)
-        if reason is None or isinstance(error, StoreError):
-            raise
-        raise _disk_error(reason, store.url) from error
-
-
-def _disk_reason(error: BaseException | None) -> str | None:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            return os.strerror(error.errno)
-        told = [number for number in DISK_ERRORS if os.strerror(number) in str(error)]  # what a worker raised arrives as text
-        if told:
-            return os.strerror(told[0])
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return None
-
-
-def _disk_error(reason: str, url: str) -> StoreError:
-    free = ""
-    with contextlib.suppress(OSError):
-        free = f", {shutil.disk_usage(url).free // 2**20} MiB free"
-    return StoreError(
-        "The storage cannot be written", seen=f"{url}: {reason}{free}", do="make room or pass another --storage, then run again"
-    )

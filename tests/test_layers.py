@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
-    "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "store", "chat",
+    "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "store", "chat",
     "completions", "models", "session", "progress", "threads",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}

@@ -14,13 +14,10 @@ from __future__ import annotations
 import functools
 import io
 import json
-import os
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixray.rows import TRACE, digest
-from mixray.store import Store, disk_errors_explained
+from mixray.store import Store
 from mixray.teachers.tally import Tally
 
 PART = pa.schema([("position", pa.int64()), *TRACE])
@@ -85,28 +82,11 @@ def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     path = _path(work_folder, positions)
-    with disk_errors_explained(store):
-        if store.is_local:
-            _write_local(Path(path), buffer.getvalue())
-        else:
-            store.fs.pipe_file(path, buffer.getvalue())
+    store.put(path, buffer.getvalue(), synced=True)
 
 
 def _path(work_folder: str, positions: list[int]) -> str:
     return f"{work_folder}/{FOLDER}/{positions[0]:09d}-{digest(positions, 12)}.parquet"
-
-
-def _write_local(path: Path, data: bytes) -> None:
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with staged.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.rename(path)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 class Parts:

@@ -9,16 +9,13 @@ What survives a kill: every reply whose `put` returned. A torn or foreign file c
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mixray.completions import Reply
 from mixray.rows import digest
-from mixray.store import Store, disk_errors_explained
+from mixray.store import Store
 
 FOLDER = ".replies"
 
@@ -53,18 +50,7 @@ class Replies:
         """
         if not worth_keeping(reply):
             return
-        path, data = self._path(name), json.dumps(asdict(reply) | {"seconds": seconds}).encode()
-        with disk_errors_explained(self.store):
-            if not self.store.is_local:
-                self.store.fs.pipe_file(path, data)
-                return
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            staged = Path(f"{path}.{uuid.uuid4().hex}")
-            try:
-                staged.write_bytes(data)
-                os.replace(staged, path)
-            finally:
-                staged.unlink(missing_ok=True)
+        self.store.put(self._path(name), json.dumps(asdict(reply) | {"seconds": seconds}).encode())
 
     def _path(self, name: str) -> str:
         return f"{self.store.root}/{self.folder}/{name[:2]}/{name}.json"
