@@ -105,8 +105,8 @@ def show(
 
 
 def _show_pool(found: Artefact, out: dict[str, Any]) -> None:
+    from mixray.quarantine import FILE
     from mixray.teachers import pool_in_words
-    from mixray.teachers.quarantine import FILE
     from mixray.teachers.words import plural, strata
 
     console = Console(soft_wrap=True)

@@ -107,6 +107,7 @@ class Asked(Part):
     think_tags: tuple[str, str] = Field(THINK_TAGS, description="how this teacher marks thinking; stored as <think> and </think>")
     price: Price = Field(default_factory=lambda: Price())
     block_rows: PositiveInt = Field(32, description="answers asked and written together: what a crash can lose")
+    max_restarts: Annotated[int, Field(ge=0)] = Field(10, description="replacements of dead actors in a row without an answer")
     max_failed_share: Share = Field(0.5, description="of the last answers: with more truncated, empty, looping or failed ones the run ends")
 
     @model_validator(mode="after")
@@ -131,7 +132,6 @@ class Teacher(Asked):
     )
     num_gpus: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of one replica, whole ones for tensor parallelism; 0 runs on CPU")
     threads: PositiveInt = Field(2, description="CPU engine threads of one replica")
-    max_restarts: Annotated[int, Field(ge=0)] = Field(10, description="replacements of one engine actor before giving up")
     engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
 
     @model_validator(mode="after")

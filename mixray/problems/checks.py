@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixray.problems.drafts import BadRow, Draft, SetAside, checked
+from mixray.problems.drafts import Draft, checked
 from mixray.problems.formats import BOX
+from mixray.quarantine import BadRow, SetAside
 
 Verify = Callable[[Sequence[str | None], Sequence[str | None], Sequence[str | None] | None, bool], Sequence[Any]]
 """`verify(responses, golds, finish_reasons, unboxed)`: objects with `verdict`, `verdict_reason` and `answer`."""

@@ -19,31 +19,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from mixray.quarantine import BadRow, SetAside
+
 LONGEST_CHARACTERS = 100_000
 LONGEST_LABEL_CHARACTERS = 1000
-MOST_DETAIL_CHARACTERS = 500
-
-
-class BadRow(ValueError):
-    """A row that is to be set aside: why in one word, and in detail."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A row that is no usable problem."""
-
-    row: int
-    reason: str
-    detail: str
-    content: str
-
-    def told(self) -> dict[str, Any]:
-        """Return its line of the quarantine."""
-        return {"row": self.row, "reason": self.reason, "detail": self.detail[:MOST_DETAIL_CHARACTERS], "content": self.content}
 
 
 @dataclass(frozen=True)

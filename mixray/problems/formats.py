@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from mixray.fields import NoSuchField, value_at
 from mixray.files import Unreadable, excerpt
-from mixray.problems.drafts import LONGEST_CHARACTERS, LONGEST_LABEL_CHARACTERS, BadRow, Draft, checked, text_of
+from mixray.problems.drafts import LONGEST_CHARACTERS, LONGEST_LABEL_CHARACTERS, Draft, checked, text_of
+from mixray.quarantine import BadRow
 from mixray.recipe import ProblemSet
 from mixray.rows import digest
 

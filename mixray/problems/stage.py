@@ -7,19 +7,18 @@ under check and eight bytes for each id, whatever the source's size.
 from __future__ import annotations
 
 import itertools
-import json
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 
 from mixray.errors import ProblemError
 from mixray.files import content_checksum, excerpt, raw_rows
 from mixray.problems.checks import Verify, sift
-from mixray.problems.drafts import BadRow, Draft, SetAside
+from mixray.problems.drafts import Draft
 from mixray.problems.formats import draft
 from mixray.progress import StageProgress
+from mixray.quarantine import BadRow, Quarantine, SetAside
 from mixray.recipe import ProblemSet
 from mixray.rows import PROBLEM, keyed_draw
 from mixray.store import Artefact, Staging, Store
@@ -27,7 +26,6 @@ from mixray.tiny.problems import rows as tiny_rows
 
 PART_ROWS = 10_000
 CHECKED_AT_ONCE = 1000
-QUARANTINE = "quarantine.jsonl"
 
 
 def handle(store: Store, name: str, source: ProblemSet) -> Artefact:
@@ -108,50 +106,38 @@ def _draft(number: int, row: Any, source: ProblemSet) -> Draft | SetAside:
 
 def _write(staging: Staging, source: ProblemSet, verify: Verify, progress: StageProgress) -> dict[str, Any]:
     """Write parts and quarantine; return the outcome."""
-    num_problems = 0
-    first: dict[str, SetAside] = {}
-    reasons: Counter[str] = Counter()
+    num_problems, quarantine = 0, Quarantine()
     part: list[dict[str, Any]] = []
-    with (staging.folder / QUARANTINE).open("w", encoding="ascii") as quarantine:
-        for one in read(source, verify):
-            if isinstance(one, SetAside):
-                _put_away(one, quarantine)
-                reasons[one.reason] += 1
-                first.setdefault(one.reason, one)
-                continue
-            part.append(one)
-            num_problems += 1
-            if num_problems % PART_ROWS == 0:
-                _write_part(staging, num_problems // PART_ROWS - 1, part)
-                part = []
-            if num_problems % CHECKED_AT_ONCE == 0:
-                progress.update(num_problems, source.num_problems)
+    for one in read(source, verify):
+        if isinstance(one, SetAside):
+            quarantine.put(one)
+            continue
+        part.append(one)
+        num_problems += 1
+        if num_problems % PART_ROWS == 0:
+            _write_part(staging, num_problems // PART_ROWS - 1, part)
+            part = []
+        if num_problems % CHECKED_AT_ONCE == 0:
+            progress.update(num_problems, source.num_problems)
     if not num_problems:
-        raise _nothing_usable(source, reasons, first)
+        raise _nothing_usable(source, quarantine)
     if part:
         _write_part(staging, num_problems // PART_ROWS, part)
-    if not reasons:
-        (staging.folder / QUARANTINE).unlink()
+    quarantine.write_into(staging.folder)
     progress.update(num_problems, num_problems)
-    return {"num_problems": num_problems, "num_set_aside": reasons.total(), "set_aside": dict(sorted(reasons.items()))}
-
-
-def _put_away(one: SetAside, quarantine: TextIO) -> None:
-    quarantine.write(json.dumps(one.told()) + "\n")
+    return {"num_problems": num_problems} | quarantine.outcome()
 
 
 def _write_part(staging: Staging, number: int, part: list[dict[str, Any]]) -> None:
     staging.write_table(f"part-{number:05d}.parquet", pa.Table.from_pylist(part, schema=PROBLEM))
 
 
-def _nothing_usable(source: ProblemSet, reasons: Counter[str], first: dict[str, SetAside]) -> ProblemError:
-    if not reasons:
+def _nothing_usable(source: ProblemSet, quarantine: Quarantine) -> ProblemError:
+    if not quarantine.reasons:
         return ProblemError("A problem set is empty", seen=source.source, rule="at least one row", do="check the source and its split")
-    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    example = first[reasons.most_common(1)[0][0]]
     return ProblemError(
         "A problem set holds no usable problem",
-        seen=f"{source.source}: {counted}; row {example.row}: {example.detail[:300]}",
+        seen=f"{source.source}: {quarantine.summary()}",
         rule=f"rows as the format {source.format} has them",
         do="check problems.format, question_field and answer_field",
     )

@@ -6,6 +6,7 @@ block whose actor is killed is asked again elsewhere, under the same ids and see
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 import uuid
@@ -16,12 +17,17 @@ from typing import Any
 import pyarrow as pa
 
 from mixray.chat import ask
+from mixray.errors import MixrayError
 from mixray.rows import trace_id, trace_seed
 from mixray.teachers import form
 from mixray.teachers.parts import Stamp, write_part, written
 from mixray.teachers.source import Answer, BadRequest
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Work
+
+# A start can fail for what passes, such as a device that the killed predecessor still holds; more than twice in a row is no accident.
+_START_DEATHS = 2
+_PAUSE_SECONDS = 2.0
 
 
 class TeacherActor:
@@ -36,9 +42,23 @@ class TeacherActor:
 
         try:
             self.source = work.make_source(died)
+        except MixrayError:
+            raise  # another start would find the same
         except Exception as error:
             died(error)
+            self._start_again_or_give_up()
             raise
+
+    def _start_again_or_give_up(self) -> None:
+        """Go down with the process while that may help.
+
+        Ray starts an actor again whose process died, and never one whose constructor raised, though it be a later start of an actor that
+        had answered for hours.
+        """
+        num_died = self.work.attempts.num_died()
+        if num_died <= _START_DEATHS:
+            time.sleep(_PAUSE_SECONDS * num_died)
+            os._exit(1)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Answer a block of REQUEST rows, write its part, and return its counts; a block whose part is there is not asked again."""

@@ -45,6 +45,10 @@ class Attempts:
         """Keep the reason an engine gave for its end."""
         self._write(path, f"{type(error).__name__}: {error}".strip())
 
+    def num_died(self) -> int:
+        """Return how many starts ended with a reason of their own since the pool last grew."""
+        return len(self._told())
+
     def clear(self) -> None:
         """Forget the notes: the pool has grown, or a new run begins."""
         for path in self._notes():
@@ -52,8 +56,11 @@ class Attempts:
 
     def last_words(self) -> str | None:
         """Return the reason an engine gave for its end, where one did."""
+        return next(iter(self._told()), None)
+
+    def _told(self) -> list[str]:
         told = [json.loads(self.store.fs.cat_file(path))["error"] for path in self._notes()]
-        return next((error for error in told if error), None)
+        return [error for error in told if error]
 
     def _notes(self) -> list[str]:
         self.store.fs.invalidate_cache()

@@ -28,14 +28,14 @@ import pyarrow.parquet as pq
 
 from mixray.errors import TeacherError
 from mixray.fields import NoSuchField, value_at
-from mixray.files import Unreadable, raw_rows
+from mixray.files import Unreadable, excerpt, raw_rows
 from mixray.progress import StageProgress
+from mixray.quarantine import BadRow, Quarantine, SetAside
 from mixray.recipe import ImportedTeacher
 from mixray.rows import MOST_TOKENS, keyed_draw, trace_id
 from mixray.store import Artefact
 from mixray.teachers import form
 from mixray.teachers.parts import Stamp, write_part
-from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Rule
 
@@ -58,14 +58,6 @@ _MATCHED = pa.schema(
 )
 
 
-class _Unfit(ValueError):
-    """A row that makes no trace: why in one word, and in detail."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
-
-
 def write_parts(pool: Artefact, name: str, teacher: ImportedTeacher, problems: Artefact, rule: Rule, progress: StageProgress) -> Quarantine:
     """Write the traces of `teacher` as parts of `pool`; return the rows set aside.
 
@@ -85,10 +77,9 @@ def write_parts(pool: Artefact, name: str, teacher: ImportedTeacher, problems: A
             there.add(Tally.of(rows))
             progress.update(there.problems, len(positions), right=f"{there.right / there.traces:.0%}")
     if not there.traces:
-        counted = ", ".join(f"{count:,} {reason}" for reason, count in set_aside.reasons.most_common())
         raise TeacherError(
             "No trace fits a problem",
-            seen=f"{teacher.traces}: {counted}; {set_aside.first}" if counted else f"{teacher.traces} has no rows",
+            seen=f"{teacher.traces}: {set_aside.summary() or 'it has no rows'}",
             rule="a trace names its problem's id, or repeats its question",
             do="check `columns`, and that `problems` are those the traces answer",
         )
@@ -115,18 +106,18 @@ def _matched(
             progress.update(number, None, state="reading")
         try:
             yield {"row": number} | _read(row, teacher, positions)
-        except _Unfit as unfit:
-            set_aside.put(number, row, unfit.reason, unfit.detail)
+        except BadRow as bad:
+            set_aside.put(SetAside(number, bad.reason, bad.detail, excerpt(row)))
 
 
 def _read(row: Any, teacher: ImportedTeacher, positions: dict[int, int]) -> dict[str, Any]:
     if isinstance(row, Unreadable):
-        raise _Unfit(row.reason, row.detail)
+        raise BadRow(row.reason, row.detail)
     columns = teacher.columns
     named = str(_present(row, columns.problem_id or columns.question))
     position = positions.get(_key(named))
     if position is None:
-        raise _Unfit("unknown_problem", f"no problem has the {'id' if columns.problem_id else 'question'} {ascii(named)[:200]}")
+        raise BadRow("unknown_problem", f"no problem has the {'id' if columns.problem_id else 'question'} {ascii(named)[:200]}")
     response = _response(_present(row, columns.response), columns.response, teacher.response_after)
     return {
         "position": position,
@@ -140,20 +131,20 @@ def _present(row: Any, path: str, null: bool = False) -> Any:
     try:
         value = value_at(row, path)
     except NoSuchField as error:
-        raise _Unfit("missing_column", str(error)) from None
+        raise BadRow("missing_column", str(error)) from None
     if value is None and not null:
-        raise _Unfit("missing_column", f"`{path}` is null")
+        raise BadRow("missing_column", f"`{path}` is null")
     return value
 
 
 def _response(value: Any, path: str, after: str | None) -> str:
     if not isinstance(value, str):
-        raise _Unfit("no_response", f"`{path}` is no text but {type(value).__name__}")
+        raise BadRow("no_response", f"`{path}` is no text but {type(value).__name__}")
     if after is None:
         return value
     _, found, response = value.rpartition(after)
     if not found:
-        raise _Unfit("no_response", f"`{path}` does not hold {after!r}")
+        raise BadRow("no_response", f"`{path}` does not hold {after!r}")
     return response
 
 
@@ -171,7 +162,7 @@ def _count(value: Any) -> int | None:
     except (ValueError, TypeError, OverflowError):
         count = -1
     if not 0 <= count <= MOST_TOKENS:
-        raise _Unfit("bad_count", f"{ascii(value)[:80]} is no number of tokens")
+        raise BadRow("bad_count", f"{ascii(value)[:80]} is no number of tokens")
     return count
 
 

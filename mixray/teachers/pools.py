@@ -18,6 +18,7 @@ from mixray.errors import TeacherError
 from mixray.files import content_checksum
 from mixray.models import fingerprint, folder_fingerprint
 from mixray.progress import StageProgress
+from mixray.quarantine import Quarantine
 from mixray.recipe import AnyTeacher, Asked, ImportedTeacher, RemoteTeacher, Teacher
 from mixray.store import Artefact, Store
 from mixray.teachers import imported, rejudge
@@ -28,7 +29,6 @@ from mixray.teachers.engine import Engine, VllmEngine, adapter_folder
 from mixray.teachers.figures import Figures, spent
 from mixray.teachers.local import LocalSource
 from mixray.teachers.parts import FOLDER, Parts
-from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.replies import Replies
 from mixray.teachers.stream import stream, write_requests
 from mixray.teachers.tally import Tally
@@ -123,7 +123,7 @@ def _ask_missing(
     if not len(missing):
         return
     run_id = uuid.uuid4().hex
-    most_starts = teacher.max_restarts + teacher.replicas[-1] if isinstance(teacher, Teacher) else 1
+    most_starts = teacher.max_restarts + (teacher.replicas[-1] if isinstance(teacher, Teacher) else 1)
     attempts = Attempts(store, f"{folder}/starts", most_starts)
     attempts.clear()
     work = Work(name, teacher, seed, rule, source_maker(store, teacher, engine), store, folder, run_id, attempts)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from mixray.errors import StoreError
 from mixray.progress import StageProgress
+from mixray.quarantine import Quarantine
 from mixray.recipe import AnyTeacher, Asked
 from mixray.store import Artefact
 from mixray.teachers.figures import Figures, judged_anew
 from mixray.teachers.parts import Parts
 from mixray.teachers.pools import commit
-from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.rejudge import Changes, adopt, changed, rejudged, sibling
 from mixray.teachers.work import Rule
 

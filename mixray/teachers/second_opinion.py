@@ -14,13 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from mixray.progress import StageProgress
+from mixray.quarantine import Quarantine
 from mixray.recipe import LlmJudge
 from mixray.rows import PROBLEM, TRACE
 from mixray.store import Artefact, Store
 from mixray.teachers import pools
 from mixray.teachers.engine import Engine, VllmEngine
 from mixray.teachers.figures import Figures, judged_anew
-from mixray.teachers.quarantine import Quarantine
 from mixray.teachers.work import Rule
 
 JUDGEMENTS = "judgements"

@@ -27,8 +27,6 @@ from mixray.teachers.engine import places
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Work
 
-# A start can fail for what passes, a busy device or a lost node; more than twice in a row is no accident.
-_START_DEATHS = 2
 _CPUS_BESIDE_ACTORS = 2
 _ROWS_AT_HAND = 4
 # What Ray Data writes after the text of an error.
@@ -127,7 +125,7 @@ def _data_context(most_actors: int) -> Iterator[None]:
     # As soon as every place is taken; Ray Data's own threshold lies above what actors with this many calls at once ever reach.
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=1.0)
     context.execution_no_progress_timeout_s = -1
-    context.max_consecutive_actor_init_deaths = _START_DEATHS
+    context.max_consecutive_actor_init_deaths = 0  # an actor tries again itself, and Ray counts first starts alone
     # Each further process spends seconds on imports that the engine waits for; reading takes next to nothing.
     context.execution_options.resource_limits = ExecutionResources(cpu=most_actors + _CPUS_BESIDE_ACTORS)
     context.raise_original_map_exception = True  # Ray Data's own wrapper loses its cause on the way to the driver

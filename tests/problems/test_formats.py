@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixray import problems
-from mixray.problems.drafts import SetAside
 from mixray.problems.formats import FORMATS
+from mixray.quarantine import SetAside
 from mixray.recipe import ProblemFormat, ProblemSet
 from mixray.rows import digest
 from mixray.verify import verify

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from mixray import problems
 from mixray.errors import ProblemError, RecipeError, SourceError
 from mixray.problems import stage
-from mixray.problems.drafts import SetAside
 from mixray.progress import StageProgress
+from mixray.quarantine import SetAside
 from mixray.recipe import ProblemSet
 from mixray.rows import PROBLEM
 from mixray.store import Artefact, Store

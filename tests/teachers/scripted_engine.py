@@ -27,16 +27,17 @@ ENDINGS = {
 class ScriptedEngine:
     """Answers one request in each step. `crash` fails and `kill` kills, once each in `engine["folder"]`; `die` always fails.
 
+    `engine["no_start"]` has the numbers of the starts that fail, from 1.
     `sometimes` is right for one seed in three; `refuse` is refused. Each start leaves a file `started-<pid>`, each request a line in it.
     """
 
     def __init__(self, teacher: Teacher) -> None:
-        if "no_start" in teacher.engine:
-            raise RuntimeError("scripted: does not start")
         self.folder = Path(teacher.engine["folder"])
         self.tokenizer = load_tokenizer(teacher.model)
         self.waiting: list[tuple[str, str]] = []
         self.log = (self.folder / f"started-{os.getpid()}").open("a", buffering=1)
+        if len(list(self.folder.glob("started-*"))) in teacher.engine.get("no_start", []):
+            raise RuntimeError("scripted: does not start")
 
     def add(self, request_id: str, prompt: list[int], seed: int) -> None:
         text = self.tokenizer.decode(prompt)
@@ -51,7 +52,7 @@ class ScriptedEngine:
     def step(self) -> list[Completion]:
         request_id, word = self.waiting.pop(0)
         if word == "die":
-            time.sleep(1)  # what was answered before is written by then
+            self._wait_for_a_part()
         if word == "die" or (word == "crash" and self._first("crash")):
             raise RuntimeError("scripted: the engine died")
         if word == "kill" and self._first("kill"):
@@ -67,6 +68,12 @@ class ScriptedEngine:
 
     def close(self) -> None:
         (self.folder / f"closed-{os.getpid()}").touch()
+
+    def _wait_for_a_part(self) -> None:
+        """Let what was answered before be written, wherever a store lies in the folder."""
+        last = time.monotonic() + 60
+        while not list(self.folder.glob("**/parts/*.parquet")) and time.monotonic() < last:
+            time.sleep(0.05)
 
     def _first(self, name: str) -> bool:
         seen = (self.folder / name).exists()
