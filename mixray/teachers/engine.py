@@ -16,10 +16,11 @@ from mixray.models import resolve
 from mixray.recipe import Teacher
 from mixray.teachers.source import BadRequest
 
+# Throughput grows up to there, on two CPU cores too: by 45 % from 64 with the tiny teachers, by 30 % with 26 M parameters.
+DEFAULT_ARGUMENTS: dict[str, Any] = {"max_num_seqs": 256}
 # Fastest of what was tried on CPU: bfloat16 is emulated there, and compiling costs more than a small model ever gains. Prompts are not
 # taken in by parts, because vLLM then rewinds a request's random generator, which a CPU generator cannot.
-CPU_ARGUMENTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "enable_chunked_prefill": False}
-GPU_ARGUMENTS: dict[str, Any] = {"max_num_seqs": 256}
+CPU_ARGUMENTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "enable_chunked_prefill": False}
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's kernels are made for
 # Not the recipe's to change.
 FIXED_ARGUMENTS: dict[str, Any] = {"trust_remote_code": False, "disable_log_stats": True}
@@ -61,7 +62,7 @@ class VllmEngine:
 
     def __init__(self, teacher: Teacher) -> None:
         on_cpu = teacher.num_gpus == 0
-        arguments = _arguments(teacher)
+        arguments = engine_arguments(teacher)
         _prepare_environment(on_cpu, teacher.threads, arguments)
         import torch
         from vllm import EngineArgs
@@ -123,7 +124,7 @@ class VllmEngine:
 
 def places(teacher: Teacher) -> int:
     """Return how many requests one engine runs at once."""
-    return int(_arguments(teacher)["max_num_seqs"])
+    return int(engine_arguments(teacher)["max_num_seqs"])
 
 
 def adapter_folder(lora: str) -> str:
@@ -143,9 +144,9 @@ def adapter_folder(lora: str) -> str:
     return str(folder.resolve())
 
 
-def _arguments(teacher: Teacher) -> dict[str, Any]:
-    """Return the engine's arguments: ours by device, the adapter's, the recipe's, and those that are not the recipe's to change."""
-    arguments = dict(CPU_ARGUMENTS if teacher.num_gpus == 0 else GPU_ARGUMENTS)
+def engine_arguments(teacher: Teacher) -> dict[str, Any]:
+    """Return vLLM's arguments: ours by device, the adapter's, the recipe's, and those that are not the recipe's to change."""
+    arguments = DEFAULT_ARGUMENTS | (CPU_ARGUMENTS if teacher.num_gpus == 0 else {})
     if teacher.num_gpus > 1:
         arguments["tensor_parallel_size"] = int(teacher.num_gpus) // int(teacher.engine.get("pipeline_parallel_size", 1))
     if teacher.lora:

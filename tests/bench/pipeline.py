@@ -25,6 +25,7 @@ from mixray.store import Artefact, Store
 
 BATCH = 64
 THREADS = 2
+NUM_PROBLEMS = 1024
 # Any of these ends an answer of the untrained model, as its own end token does: one token in 60, so that lengths have a long tail.
 STOP_TOKENS = list(range(100, 108))
 
@@ -42,14 +43,14 @@ class Case:
 def cases(folder: Path) -> Iterator[Case]:
     """Yield a model that keeps the machine busy, and one so small that the pipeline around it shows."""
     settings: dict[str, Any] = {"temperature": 1.0, "max_failed_share": 1, "threads": THREADS}
-    engine = {"max_num_seqs": BATCH, "max_model_len": 640}
+    engine = {"max_model_len": 640}
     yield Case(
         "26 M parameters",
         Teacher(model=untrained(folder), max_tokens=512, sampling={"stop_token_ids": STOP_TOKENS}, engine=engine, **settings),
-        512,
+        NUM_PROBLEMS,
         0.97,
     )
-    yield Case("the tiny teacher", Teacher(model="tiny:long", max_tokens=512, engine=engine, **settings), 512, 0.85)
+    yield Case("the tiny teacher", Teacher(model="tiny:long", max_tokens=512, engine=engine, **settings), NUM_PROBLEMS, 0.85)
 
 
 def untrained(folder: Path) -> str:
@@ -79,10 +80,10 @@ class Bare:
         from vllm import LLM
 
         from mixray.models import resolve
-        from mixray.teachers.engine import CPU_ARGUMENTS, FIXED_ARGUMENTS
+        from mixray.teachers.engine import engine_arguments
 
         torch.set_num_threads(THREADS)
-        self.teacher, self.llm = case.teacher, LLM(resolve(case.teacher.model), **(CPU_ARGUMENTS | case.teacher.engine | FIXED_ARGUMENTS))
+        self.teacher, self.llm = case.teacher, LLM(resolve(case.teacher.model), **engine_arguments(case.teacher))
         self.prompts = list(self._prompts(case))
 
     def tokens_per_second(self, batch: int) -> float:
