@@ -70,15 +70,15 @@ def make_problems(store: Store, num_problems: int) -> Artefact:
 
 def grow(num_problems: int, block_rows: int | None) -> dict[str, int]:
     """Make one pool; return the highest memory, in bytes, of this process and of the actor, and the seconds."""
-    import ray.cloudpickle
-
     from mixray.teachers import Rule, run
     from mixray.verify import POLICY, verify
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ended, most_of_actor = threading.Event(), [0]
     watch = threading.Thread(target=_watch_actor, args=(ended, most_of_actor))
     with tempfile.TemporaryDirectory(prefix="mixray-bench-") as folder, ray_session():
+        import ray.cloudpickle  # not before the session, which makes Ray listen on loopback
+
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         store = Store(folder)
         problems = make_problems(store, num_problems)
         teacher = Teacher(model="tiny:short", **({"block_rows": block_rows} if block_rows else {}))

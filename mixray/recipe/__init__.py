@@ -1,0 +1,53 @@
+"""The recipe as frozen models: every key, its rule and its description; the only home of every default.
+
+`recipe_file.py` reads them from YAML. A recipe knows nothing of Ray.
+"""
+
+from mixray.recipe.mixtures import Blend
+from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Share, nearest
+from mixray.recipe.problems import ProblemFormat, ProblemSet
+from mixray.recipe.students import Evaluate, Report, Serve, Student, Train
+from mixray.recipe.teachers import (
+    KINDS_OF_TEACHER,
+    AnyTeacher,
+    Asked,
+    AskedTeacher,
+    ImportedTeacher,
+    LlmJudge,
+    Price,
+    RemoteTeacher,
+    Teacher,
+    TraceColumns,
+    Until,
+)
+from mixray.recipe.whole import Recipe
+
+__all__ = [
+    "KINDS_OF_TEACHER",
+    "NAME",
+    "AnyTeacher",
+    "Asked",
+    "AskedTeacher",
+    "Blend",
+    "Evaluate",
+    "ImportedTeacher",
+    "LlmJudge",
+    "Name",
+    "Part",
+    "PositiveInt",
+    "Price",
+    "ProblemFormat",
+    "ProblemSet",
+    "PromptTemplate",
+    "Recipe",
+    "RemoteTeacher",
+    "Report",
+    "Serve",
+    "Share",
+    "Student",
+    "Teacher",
+    "TraceColumns",
+    "Train",
+    "Until",
+    "nearest",
+]

@@ -1,0 +1,45 @@
+"""What every part of a recipe is made of: the types of its values, and models that refuse what they do not know."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def as_tuple(value: Any) -> Any:
+    """Return a list as a tuple, and one value as a tuple of it."""
+    return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
+
+
+def as_pair(value: Any) -> Any:
+    """Return one number as a pair of it twice."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def _asks(template: str) -> str:
+    if "{question}" not in template:
+        raise ValueError("must contain {question}")
+    return template
+
+
+PromptTemplate = Annotated[str, AfterValidator(_asks)]
+
+
+class Part(BaseModel):
+    """A frozen piece of the recipe that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the known word that is close to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,57 @@
+"""Everything one run needs to know, and the rules between its parts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mixray.recipe.mixtures import Blend
+from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, nearest
+from mixray.recipe.problems import ProblemSet
+from mixray.recipe.students import Evaluate, Report, Serve, Student, Train
+from mixray.recipe.teachers import AnyTeacher, LlmJudge
+
+
+class Recipe(Part):
+    """Everything one run needs to know."""
+
+    name: Name
+    seed: int = Field(0, description="of generation, mixing and the bootstrap")
+    problems: ProblemSet = Field(description="what the teachers are asked")
+    teachers: dict[Name, AnyTeacher]
+    judge: LlmJudge | None = Field(None, description="a model's second opinion on the teachers' answers")
+    mixtures: dict[Name, Blend]
+    students: dict[Name, Student]
+    student_prompt: PromptTemplate = Field(
+        "{question}", description="the user turn in training and in asking alike; `{question}` is replaced"
+    )
+    train: Train = Field(default_factory=lambda: Train())
+    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
+        (0,), description="training seeds: an arm for each"
+    )
+    serve: Serve = Field(default_factory=lambda: Serve())
+    evaluate: Evaluate
+    report: Report = Field(default_factory=lambda: Report())
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        for part in ("teachers", "mixtures", "students"):
+            if not getattr(self, part):
+                raise ValueError(f"{part} must name at least one")
+        for name, blend in self.mixtures.items():
+            for side in ("hard", "easy"):
+                pool = getattr(blend, side)
+                if pool not in self.teachers:
+                    raise ValueError(
+                        f"mixtures.{name}.{side}: no pool is called {pool!r}; the pools are {sorted(self.teachers)}"
+                        + nearest(pool, self.teachers)
+                    )
+        if self.serve.max_model_len is not None and self.evaluate.max_tokens >= self.serve.max_model_len:
+            raise ValueError(
+                f"evaluate.max_tokens ({self.evaluate.max_tokens}) must leave room for the question in "
+                f"serve.max_model_len ({self.serve.max_model_len})"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ from each other, got {list(self.seeds)}")
+        return self
