@@ -127,6 +127,8 @@ class Chaos:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_AUTH_MODE"] = "disabled"
+        # Behind `&` a shell has SIGINT ignored, and so has every child until it says otherwise: a driver struck before would go on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         ray_folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")
         self.cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": ray_folder})
         try:
