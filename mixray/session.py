@@ -9,7 +9,9 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,7 +81,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             "object_store_memory": 512 * 2**20,
             "_temp_dir": folder,
         }
-    _start_ray(options, attempts=1 if joins else START_ATTEMPTS)
+    with _callers_sigterm():
+        _start_ray(options, attempts=1 if joins else START_ATTEMPTS)
     import ray
 
     try:
@@ -92,6 +95,15 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _callers_sigterm() -> Iterator[None]:
+    """Give SIGTERM back to the handler it had: Ray takes it for its own, which ends a program without a word."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if handler not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start_ray(options: dict[str, object], attempts: int) -> None:

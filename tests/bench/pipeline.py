@@ -7,7 +7,11 @@ as a recipe has it: Ray Data, requests, verdicts, every block written down with 
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +29,7 @@ from mixray.store import Artefact, Store
 
 BATCH = 64
 ALL_THREADS = 2
+NUM_CASES = 3
 NUM_PROBLEMS = 512
 # Any of these ends an answer of the untrained model, as its own end token does: one token in 60, so that lengths have a long tail.
 STOP_TOKENS = list(range(100, 108))
@@ -135,8 +140,25 @@ def compare(case: Case, rounds: int, folder: Path) -> Iterator[dict[str, object]
 
 
 def measure(rounds: int) -> Iterator[dict[str, object]]:
-    """Tell every case's ratios."""
+    """Tell every case's ratios; each in a process of its own, since vLLM takes a process's threads once and for all."""
+    for number in range(NUM_CASES):
+        command = [sys.executable, str(Path(__file__)), "--case", str(number), "--rounds", str(rounds)]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        yield from (json.loads(line) for line in told.splitlines() if line.startswith("{"))
+
+
+def main() -> None:
+    """Measure one case; print a line of JSON for each comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", type=int, choices=range(NUM_CASES), required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mixray-bench-") as name, ray_session():
         folder = Path(name)
-        for case in cases(folder / "model"):
-            yield from compare(case, rounds, folder / case.name)
+        case = list(cases(folder / "model"))[arguments.case]
+        for told in compare(case, arguments.rounds, folder / "pools"):
+            print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()
