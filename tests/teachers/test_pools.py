@@ -150,7 +150,7 @@ def test_a_start_may_fail_twice(no_start: list[int], store: Store, quiet: StageP
     teacher = Teacher(model=random_student, engine={"folder": str(tmp_path), "no_start": no_start}, block_rows=1)
     pool = run(store, "odd", teacher, make_problems(store, ["well? 1", "kill? 2", "well? 3"]), 0, RULE, quiet, ScriptedEngine)
     assert pool.read_table()["verdict"].to_pylist() == ["right"] * 3
-    assert len(list(tmp_path.glob("started-*"))) == 4
+    assert len(list(tmp_path.glob("started-*"))) >= 4
 
 
 @pytest.mark.usefixtures("ray_cluster")
