@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import posixpath
@@ -36,6 +35,7 @@ from mixray.disk import disk_errors_explained, write_whole
 from mixray.errors import StoreError
 from mixray.locks import exclusive
 from mixray.rows import digest
+from mixray.staging import Staging, measure
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -184,7 +184,7 @@ class Artefact:
         for entry in self.manifest()["files"]:
             path = f"{self.path}/{entry['path']}"
             try:
-                size, checksum = _measure(self.store.fs, path)
+                size, checksum = measure(self.store.fs, path)
             except FileNotFoundError:
                 size, checksum = -1, "missing"
             if (size, checksum) != (entry["bytes"], entry["sha256"]):
@@ -270,25 +270,18 @@ class Artefact:
         return aside
 
     def _commit(self, staging: Staging) -> None:
-        local = fsspec.filesystem("file")
-        files: list[dict[str, Any]] = []
-        for path in sorted(item for item in staging.folder.rglob("*") if item.is_file()):
-            size, checksum = _measure(local, str(path))
-            files.append({"path": path.relative_to(staging.folder).as_posix(), "bytes": size, "sha256": checksum})
+        files = staging.files()
         manifest = {**self.made_by, "name": self.name, "hash": self.hash, "files": files, "outcome": staging.outcome}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         if self.store.is_local:
-            self._commit_local(staging.folder, text)
+            self._commit_local(staging.folder, text.encode())
         elif not self.is_done():
             for entry in files:  # object stores have no rename: the manifest alone makes the files visible
                 self.store.fs.put_file(str(staging.folder / entry["path"]), f"{self.path}/{entry['path']}")
-            self.store.fs.pipe_file(f"{self.path}/{MANIFEST}", text.encode())
+            self.store.put(f"{self.path}/{MANIFEST}", text.encode())
 
-    def _commit_local(self, folder: Path, manifest: str) -> None:
-        with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-            file.write(manifest)
-            file.flush()
-            os.fsync(file.fileno())
+    def _commit_local(self, folder: Path, manifest: bytes) -> None:
+        write_whole(folder / MANIFEST, manifest, synced=True)
         target = Path(self.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not (target / MANIFEST).exists():
@@ -298,29 +291,3 @@ class Artefact:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else: the other run committed first
                 raise
-
-
-@dataclass
-class Staging:
-    """A local folder being filled, and what its stage says came out."""
-
-    folder: Path
-    outcome: dict[str, Any] = field(default_factory=dict)
-
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Write one parquet file."""
-        pq.write_table(table, self.folder / name, compression="zstd")
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Write one JSON file, keys sorted."""
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        (self.folder / name).write_text(text + "\n", encoding="utf-8")
-
-
-def _measure(fs: fsspec.AbstractFileSystem, path: str) -> tuple[int, str]:
-    size, checksum = 0, hashlib.sha256()
-    with fs.open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            size += len(chunk)
-            checksum.update(chunk)
-    return size, checksum.hexdigest()

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
-    "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "store", "chat",
+    "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
     "completions", "models", "session", "progress", "quarantine", "threads",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}

@@ -21,7 +21,8 @@ from mixray.progress import StageProgress
 from mixray.quarantine import BadRow, Quarantine, SetAside
 from mixray.recipe import ProblemSet
 from mixray.rows import PROBLEM, keyed_draw
-from mixray.store import Artefact, Staging, Store
+from mixray.staging import Staging
+from mixray.store import Artefact, Store
 from mixray.tiny.problems import rows as tiny_rows
 
 PART_ROWS = 10_000

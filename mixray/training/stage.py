@@ -21,7 +21,8 @@ from mixray.errors import MixrayError, TrainingError
 from mixray.models import fingerprint, resolve, tokenizer_fingerprint
 from mixray.progress import StageProgress
 from mixray.recipe import Train
-from mixray.store import Artefact, Staging, Store
+from mixray.staging import Staging
+from mixray.store import Artefact, Store
 from mixray.threads import side_by_side
 from mixray.training.job import STATE, STUDENT, Job, train_worker
 from mixray.training.plan import Step, batch_plan

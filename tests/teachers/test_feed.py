@@ -13,7 +13,7 @@ from mixray.errors import TeacherError
 from mixray.recipe import Teacher
 from mixray.store import Store
 from mixray.teachers.attempts import Attempts
-from mixray.teachers.engine import Completion, places
+from mixray.teachers.engine import Completion, engine_arguments, places
 from mixray.teachers.feed import Feed
 from mixray.teachers.source import BadRequest
 
@@ -116,4 +116,4 @@ def test_starts_without_progress_come_to_an_end(store: Store) -> None:
 
 def test_places_follow_the_recipe() -> None:
     assert places(Teacher(model="x", engine={"max_num_seqs": 8})) == 8
-    assert places(Teacher(model="x")) < places(Teacher(model="x", num_gpus=1))
+    assert places(Teacher(model="x")) == places(Teacher(model="x", num_gpus=1)) == engine_arguments(Teacher(model="x"))["max_num_seqs"]

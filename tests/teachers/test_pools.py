@@ -108,7 +108,7 @@ def test_a_resumed_pool_asks_only_for_what_is_missing(store: Store, quiet: Stage
     assert not pool.is_done()
     parts = Parts(store, pool.work_path, 7)
     written = {row["trace_id"]: row for table in parts.ordered(100) for row in table.to_pylist()}
-    assert 0 < len(written) <= 6
+    assert len(written) in (2, 4, 6), "whole blocks of two"
     for log in tmp_path.glob("started-*"):
         log.unlink()
     again = run(store, "odd", teacher, problems, 0, RULE, quiet, PatientEngine)
