@@ -189,7 +189,7 @@ def tiny_build(
 
 def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
     num_benchmark = sum(source.num_problems or 0 for source in recipe.evaluate.benchmarks.values())
-    used = {side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)}
+    used = {pool for blend in recipe.mixtures.values() for pool in blend.names}
     asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
     asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
     gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]

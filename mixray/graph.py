@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import Blend, ProblemSet, Recipe
+from mixray.recipe import ProblemSet, Recipe
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -19,14 +19,17 @@ UNTOUCHED = "untouched"
 
 @dataclass(frozen=True)
 class Mix:
-    """One mixture of the recipe: a blend at one alpha, as tokenised by one tokenizer."""
+    """One mixture of the recipe: a blend at one alpha, as one student counts it."""
 
     name: str
     blend_name: str
-    blend: Blend
-    alpha: float
-    tokenizer_source: str
+    made_of: mixing.Ingredients
     artefact: Artefact
+
+    @property
+    def alpha(self) -> float | None:
+        """The hard pool's share; None where more than two pools are mixed."""
+        return self.made_of.alpha
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Graph:
     """The pools as the rule judges them."""
     pools: dict[str, Artefact]
     """The same with a judge's second opinions, where the recipe has a judge: what is mixed."""
+    overlaps: Artefact
+    """What the problems have in common with one another and with the benchmarks."""
     mixes: list[Mix]
     arms: list[Arm]
 
@@ -61,6 +66,7 @@ class Graph:
         yield from (("problems", artefact) for artefact in self.benchmarks.values())
         yield from (("generate", artefact) for artefact in self.asked.values())
         yield from (("judge", self.pools[name]) for name in self.pools if self.pools[name] != self.asked[name])
+        yield "overlaps", self.overlaps
         yield from (("mix", mix.artefact) for mix in self.mixes)
         yield from (("train", arm.trained) for arm in self.arms if arm.trained)
         yield from (("evaluate", arm.scores) for arm in self.arms)
@@ -75,20 +81,21 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
     """
     source = problems.handle(store, "train", recipe.problems)
     benchmarks = {name: problems.handle(store, name, asked_of) for name, asked_of in recipe.evaluate.benchmarks.items()}
-    used = sorted(recipe.teachers if every_teacher else {side for blend in recipe.mixtures.values() for side in (blend.hard, blend.easy)})
+    used = sorted(recipe.teachers if every_teacher else {pool for blend in recipe.mixtures.values() for pool in blend.names})
     asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe.problems)) for name in used}
     judge, pools = recipe.judge, dict(asked)
     if judge is not None:
         pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
+    overlaps = mixing.overlaps_handle(store, source, benchmarks)
     mixes: list[Mix] = []
     arms: list[Arm] = []
     for student, settings in recipe.students.items():
         arms.append(_arm(recipe, store, student, settings.model, None, None, benchmarks))
-        for mix in _mixes(recipe, store, settings.model, pools):
+        for mix in _mixes(recipe, store, settings.model, pools, overlaps):
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
             arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
-    return Graph(source, benchmarks, asked, pools, mixes, arms)
+    return Graph(source, benchmarks, asked, pools, overlaps, mixes, arms)
 
 
 def rule(source: ProblemSet) -> teachers.Rule:
@@ -101,29 +108,33 @@ def asking() -> second_opinion.Asking:
     return second_opinion.Asking(verify.judge_question, teachers.Rule(verify.read_opinions, verify.OPINION_POLICY, unboxed=False))
 
 
-def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact]) -> list[Mix]:
+def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], overlaps: Artefact) -> list[Mix]:
     mixes = []
     for name, (blend_name, alpha) in mixture_names(recipe).items():
         blend = recipe.mixtures[blend_name]
-        artefact = mixing.handle(
-            store, name, alpha, blend, pools[blend.hard], pools[blend.easy], recipe.seed, model,
-            recipe.train.max_tokens, recipe.student_prompt,
+        made_of = mixing.Ingredients(
+            blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=overlaps, student=model,
+            student_prompt=recipe.student_prompt, max_tokens=recipe.train.max_tokens, seed=recipe.seed,
         )  # fmt: skip
-        mixes.append(Mix(name, blend_name, blend, alpha, model, artefact))
+        mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of)))
     return mixes
 
 
-def mixture_names(recipe: Recipe) -> dict[str, tuple[str, float]]:
-    """Return {mixture: (blend, alpha)}: `<easy>` at 0 and `<hard>` at 1, between them `<blend>-<alpha>`.
+def mixture_names(recipe: Recipe) -> dict[str, tuple[str, float | None]]:
+    """Return {mixture: (blend, alpha)}: `<easy>` at 0 and `<hard>` at 1, between them `<blend>-<alpha>`; a blend of one mixture is that.
 
     Where two blends share an end, its name carries the blend's: they need not hold the same problems.
     """
-    ends = [end for blend in recipe.mixtures.values() for end in {blend.hard, blend.easy}]
-    names: dict[str, tuple[str, float]] = {}
+    swept = [blend for blend in recipe.mixtures.values() if blend.pools is None and not blend.stages]
+    ends = [end for blend in swept for end in {blend.hard, blend.easy}]
+    names: dict[str, tuple[str, float | None]] = {}
     for blend_name, blend in recipe.mixtures.items():
-        for alpha in blend.alpha:
+        for alpha in blend.alphas:
             end = blend.easy if alpha == 0 else blend.hard if alpha == 1 else None
-            name = f"{blend_name}-{alpha:g}" if end is None else end if ends.count(end) == 1 else f"{blend_name}-{end}"
+            if blend not in swept:
+                name = blend_name
+            else:
+                name = f"{blend_name}-{alpha:g}" if end is None else end if ends.count(end) == 1 else f"{blend_name}-{end}"
             if name in names or name == UNTOUCHED:
                 raise RecipeError("Two mixtures come to the same name", seen=name, rule="each alpha once", do="rename the blend")
             names[name] = (blend_name, alpha)

@@ -63,16 +63,17 @@ def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -
 
 
 def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
-    """Draw each mixture from its two pools."""
+    """Look for what should not be there twice; then draw each mixture from its pools."""
+    line = display.stage("overlaps")
+    out = mixing.find_overlaps(store, graph.problems, graph.benchmarks, line).outcome
+    line.finish(
+        f"{out['num_contaminated']:,} of {out['num_problems']:,} problems overlap a benchmark, {out['num_repeated']:,} repeat another"
+    )
     for mix in graph.mixes:
         line = display.stage(f"mixture {mix.name}")
-        hard, easy = graph.pools[mix.blend.hard], graph.pools[mix.blend.easy]
-        out = mixing.run(
-            store, mix.name, mix.alpha, mix.blend, hard, easy, recipe.seed, mix.tokenizer_source,
-            recipe.train.max_tokens, recipe.student_prompt, line,
-        ).outcome  # fmt: skip
-        dropped = sum(out["dropped"].values())
-        line.finish(f"{out['num_rows']} rows, {out['token_share']:.0%} of tokens from {mix.blend.hard}, {dropped} too long")
+        out = mixing.run(store, mix.name, mix.made_of, line).outcome
+        dropped = sum(step["dropped_rows"] for step in out["steps"][:-2])
+        line.finish(f"{out['num_rows']:,} rows, {out['token_share']:.0%} of tokens from {out['hard']}; {dropped:,} traces left out")
 
 
 def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -122,7 +123,7 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     mixtures = {mix.name: mix.artefact for mix in graph.mixes}
     made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
-    made = report.run(store, recipe.name, arms, mixtures, graph.pools, recipe.report, recipe.seed, made_by, line)
+    made = report.run(store, recipe.name, arms, mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
     made.verify()
     line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))

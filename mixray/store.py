@@ -206,11 +206,24 @@ class Artefact:
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Verify the artefact and yield its parquet rows in file order, a row group at a time."""
         self.verify()
+        for path, group, _ in self.row_groups():
+            yield self.read_row_group(path, group, columns)
+
+    def row_groups(self) -> list[tuple[str, int, int]]:
+        """Return file, number and first row of every row group of the parquet files, in file order."""
+        found, start = [], 0
         for entry in self.manifest()["files"]:
             if entry["path"].endswith(".parquet"):
                 with pq.ParquetFile(f"{self.path}/{entry['path']}", filesystem=self.store.arrow_fs) as file:
                     for group in range(file.num_row_groups):
-                        yield file.read_row_group(group, columns=columns)
+                        found.append((entry["path"], group, start))
+                        start += file.metadata.row_group(group).num_rows
+        return found
+
+    def read_row_group(self, path: str, group: int, columns: list[str] | None = None) -> pa.Table:
+        """Return one row group, unverified."""
+        with pq.ParquetFile(f"{self.path}/{path}", filesystem=self.store.arrow_fs) as file:
+            return file.read_row_group(group, columns=columns)
 
     def read_json(self, name: str) -> Any:
         """Return one JSON file of the artefact."""

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mixray.progress import Display, StageProgress
 from mixray.session import ray_session
 from mixray.store import Store
+
+# A busy machine is slow at times: no property is about seconds.
+settings.register_profile("mixray", deadline=None)
+settings.load_profile("mixray")
 
 # Ray reads it when it is imported, by whichever test comes first: every cluster of the tests listens on loopback alone.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -1,77 +1,299 @@
-"""The mixture rule: which problems are in, and which of them take the hard trace.
+"""The mixture rule: which traces of which problems are in, from which pool, in which order.
 
-Pure: ids and numbers in, ids and numbers out. Every choice is a keyed hash of (seed, purpose, problem id), so it is the same on any
-machine, in any row order and with any number of workers, and one choice never shifts another:
-
-* which problems are in, when fewer rows than problems are wanted: fewer rows are a subset of more;
-* which problems take the hard trace: exactly ceil(alpha * N), and those of a smaller alpha are among those of a larger one;
-* in which order the rows lie.
+Pure: candidates and a blend in, row numbers out. Everything random is a keyed draw (draws.py), so the result does not depend on files,
+on the order of rows or on workers. For hard and easy pools it is nested: the problems that take the hard trace at a smaller alpha do
+so at a larger one, and fewer rows are a part of more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+
+import numpy as np
 
 from mixray.errors import MixtureError
-from mixray.rows import accepted, keyed_draw
+from mixray.mixing import dealing
+from mixray.mixing.dealing import Dealt
+from mixray.mixing.draws import Codes, Keys, Values, draws, line_up
+from mixray.mixing.gathering import Gathered, Mask
+from mixray.recipe import Blend
+
+_LAST = np.iinfo(np.int64).max
 
 
-def first_right(traces: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return each solved problem's right and well-formed trace; of several, the one with the lowest sample number."""
-    chosen: dict[str, dict[str, Any]] = {}
-    for trace in traces:
-        if not accepted(trace):
-            continue
-        seen = chosen.get(trace["problem_id"])
-        if seen is None or (trace["sample"], trace["trace_id"]) < (seen["sample"], seen["trace_id"]):
-            chosen[trace["problem_id"]] = dict(trace)
-    return chosen
+@dataclass(frozen=True)
+class Rule:
+    """A blend at one alpha, with its seed."""
+
+    blend: Blend
+    shares: tuple[Fraction, ...]
+    seed: int
+
+    @property
+    def rounds_up(self) -> bool:
+        """Alpha is a share of which ceil(alpha * rows) are taken; shares by name are met by largest remainder."""
+        return self.blend.pools is None and not self.blend.stages
+
+    def counts(self, total: int) -> list[int]:
+        """Return each pool's rows of a mixture of `total` rows."""
+        return dealing.counts(self.shares, total, self.rounds_up)
+
+    def quotas(self, total: int) -> Sequence[Fraction | int]:
+        """Return what each pool is to bring to a total of rows or tokens."""
+        return self.counts(total) if self.blend.by == "rows" else [share * total for share in self.shares]
 
 
-def both_right(hard: Mapping[str, Any], easy: Mapping[str, Any]) -> list[str]:
-    """Return the problems both pools solved, by id: what the paper trains on (each once, with one of its two traces)."""
-    return sorted(hard.keys() & easy.keys())
-
-
-def take_rows(problem_ids: Iterable[str], num_rows: int | None, seed: int) -> list[str]:
-    """Return `num_rows` of the problems, or all of them where it is None.
+def select(found: Gathered, alive: Mask, rule: Rule) -> tuple[Codes, Mask]:
+    """Return the chosen candidates in the order of their training, and which candidates were eligible, of shape (candidates,).
 
     Raises:
-        MixtureError: there are fewer.
+        MixtureError: the pools hold too little for the size or the sharing.
     """
-    ordered = _keyed_order(problem_ids, seed, "rows")
-    if num_rows is None:
-        return ordered
-    if num_rows > len(ordered):
+    picked, rank = pick(found, alive, rule)
+    eligible = picked & _shared(found, picked, rule)[found.problem] if rule.blend.sharing in ("both_right", "paired") else picked
+    problems = deal(found, eligible, rule)
+    chosen = np.zeros((len(found.names), found.num_problems), bool)
+    for pool, taken in enumerate(problems):
+        chosen[pool, taken] = True
+    rows = np.flatnonzero(eligible & chosen[found.pool, found.problem])
+    if rule.blend.by == "rows":
+        rows = _trim(found, rows, rank, problems, rule)
+    return order(found, rows, rank, rule), eligible
+
+
+def pick(found: Gathered, alive: Mask, rule: Rule) -> tuple[Mask, Codes]:
+    """Return which candidates are among the `per_problem` of their pool and problem that `pick` prefers, and each one's rank."""
+    preferred: dict[str, Values | Codes | Keys] = {
+        "first": found.sample,
+        "shortest": found.num_tokens,
+        "longest": -found.num_tokens,
+        "random": draws(found.trace_key, rule.seed, "pick"),
+        "fitting": found.fit,
+    }
+    order = np.lexsort((found.trace_key, found.sample, preferred[rule.blend.pick], found.problem, found.pool))
+    order = order[alive[order]]
+    group = found.pool[order] * found.num_problems + found.problem[order]
+    starts = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1]))) if len(group) else np.zeros(0, np.int64)
+    sizes = np.diff(np.concatenate((starts, [len(group)])))
+    rank = np.full(len(found.problem), _LAST)
+    rank[order] = np.arange(len(group)) - np.repeat(starts, sizes)
+    return rank < rule.blend.per_problem, rank
+
+
+def _shared(found: Gathered, picked: Mask, rule: Rule) -> Mask:
+    """Return the problems that every pool solved.
+
+    Raises:
+        MixtureError: there is none.
+    """
+    solved = [found.solved(pool, picked) for pool in range(len(found.names))]
+    shared: Mask = np.all(solved, axis=0)
+    if not shared.any():
         raise MixtureError(
-            "Too few problems for a mixture",
-            seen=f"{len(ordered)} problems that both pools solved within max_tokens",
-            rule=f"num_rows = {num_rows}",
-            do="ask more problems or samples, raise train.max_tokens, or lower num_rows",
+            "No problem was solved by every pool",
+            seen=", ".join(f"{name} {np.count_nonzero(mask):,}" for name, mask in zip(found.names, solved, strict=True)),
+            rule=f"sharing: {rule.blend.sharing}",
+            do="ask more problems or samples, take a better teacher, or share problems otherwise",
         )
-    return ordered[:num_rows]
+    return shared
 
 
-def num_hard(alpha: float, num_rows: int) -> int:
-    """Return ceil(alpha * num_rows), with alpha taken as the decimal number it was written as.
+def deal(found: Gathered, eligible: Mask, rule: Rule) -> Dealt:
+    """Return the problems that each pool answers.
 
-    In floats 0.07 * 100 is 7.000000000000001, whose ceiling is one row too many.
+    Raises:
+        MixtureError: a pool holds too little for the size that is asked.
     """
-    return math.ceil(Fraction(repr(float(alpha))) * num_rows)
+    weights = _weights(found, eligible, rule.blend.by)
+    solved = [np.flatnonzero(found.solved(pool, eligible)) for pool in range(len(found.names))]
+    if rule.blend.sharing == "both_right":
+        return _deal_shared(found, solved[0], weights, rule, _value(found, eligible, rule))
+    return _deal_to_size(found, solved, weights, rule, _value(found, eligible, rule))
 
 
-def take_hard(problem_ids: Sequence[str], alpha: float, seed: int) -> frozenset[str]:
-    """Return the problems that take the hard trace: those with the ceil(alpha * N) smallest draws."""
-    return frozenset(_keyed_order(problem_ids, seed, "mixture")[: num_hard(alpha, len(problem_ids))])
+def _weights(found: Gathered, eligible: Mask, by: str) -> list[Codes]:
+    """Return what each problem brings from each pool: rows, tokens or loss tokens, of shape (problems,) for each pool."""
+    values = {"rows": np.ones(len(found.problem)), "tokens": found.num_tokens, "loss_tokens": found.num_loss_tokens}[by]
+    return [
+        np.rint(np.bincount(found.problem[mine], weights=values[mine], minlength=found.num_problems)).astype(np.int64)
+        for mine in (eligible & (found.pool == pool) for pool in range(len(found.names)))
+    ]
 
 
-def shuffled(problem_ids: Iterable[str], seed: int) -> list[str]:
-    """Return the problems in the order their rows lie in."""
-    return _keyed_order(problem_ids, seed, "order")
+def _value(found: Gathered, eligible: Mask, rule: Rule) -> Values | None:
+    """Return what `assign` orders problems by, smallest first: of shape (problems,); None for the draw alone."""
+    if rule.blend.assign == "hash":
+        return None
+    if rule.blend.assign in ("hardest", "easiest"):
+        return found.pass_rate if rule.blend.assign == "hardest" else -found.pass_rate
+    mine = eligible & (found.pool == 0)
+    best = np.full(found.num_problems, np.inf)
+    sign = -1.0 if rule.blend.assign == "longest" else 1.0
+    np.minimum.at(best, found.problem[mine], sign * (found.fit if rule.blend.assign == "fitting" else found.num_tokens)[mine])
+    return best
 
 
-def _keyed_order(problem_ids: Iterable[str], seed: int, purpose: str) -> list[str]:
-    return sorted(problem_ids, key=lambda problem_id: (keyed_draw(seed, purpose, problem_id), problem_id))
+def _deal_shared(found: Gathered, problems: Codes, weights: list[Codes], rule: Rule, value: Values | None) -> Dealt:
+    """Deal problems that every pool solved, each once: all of them, or as many of one line as the size needs."""
+    first = line_up(problems, draws(found.problem_key, rule.seed, "rows"), strata=_strata(found, rule))
+
+    def dealt(num_problems: int) -> Dealt:
+        line = line_up(first[:num_problems], draws(found.problem_key, rule.seed, "mixture"), value, _strata(found, rule))
+        if rule.blend.by == "rows" and rule.blend.per_problem == 1:
+            return np.split(line, np.cumsum(rule.counts(num_problems))[:-1])
+        near = dealing.split(line, weights, rule.shares)
+        if rule.blend.by != "rows" or len(near) > 2:
+            return near
+        # A problem brings one row or more: of the cuts about the nearest, the one that leaves the largest exact mixture.
+        cuts = [min(max(len(near[0]) + step, 0), len(line)) for step in (0, 1, -1, 2)]
+        return max((np.split(line, [cut]) for cut in cuts), key=lambda dealt: _total(dealt, weights, rule))
+
+    if rule.blend.size == "fit":
+        every = dealt(len(first))
+        if not _total(every, weights, rule):
+            raise _too_small(rule, {"the problems that every pool solved": len(first)})
+        return every
+    size = rule.blend.size
+    low, high = 1, len(first)
+    while low < high:  # what n problems bring grows with n
+        middle = (low + high) // 2
+        low, high = (low, middle) if _total(dealt(middle), weights, rule) >= size else (middle + 1, high)
+    found_total = _total(dealt(low), weights, rule)
+    if found_total < size:
+        raise _too_small(rule, {"the problems that every pool solved": found_total})
+    return dealt(low)
+
+
+def _total(dealt: Dealt, weights: list[Codes], rule: Rule) -> int:
+    """Return the rows of the largest exact mixture within a deal, or its tokens."""
+    brought = [int(weight[taken].sum()) for weight, taken in zip(weights, dealt, strict=True)]
+    return _exact_total(brought, rule) if rule.blend.by == "rows" else sum(brought)
+
+
+def _exact_total(brought: Sequence[int], rule: Rule) -> int:
+    """Return the most rows whose counts no pool falls short of."""
+    most = min([sum(brought), *(math.floor((have + 1) / share) for have, share in zip(brought, rule.shares, strict=True) if share)])
+    for total in range(most, -1, -1):
+        if all(count <= most for count, most in zip(rule.counts(total), brought, strict=True)):
+            return total
+    return 0
+
+
+def _deal_to_size(found: Gathered, solved: list[Codes], weights: list[Codes], rule: Rule, value: Values | None) -> Dealt:
+    """Deal problems that may be in several pools, or in one that not all solved: as many as are asked, or as can be."""
+    strata, exact = _strata(found, rule), rule.blend.by == "rows"
+    common = draws(found.problem_key, rule.seed, "rows")
+    lines = [
+        line_up(problems, draws(found.problem_key, rule.seed, f"rows of {name}"), None if pool else value, strata)
+        for pool, (name, problems) in enumerate(zip(found.names, solved, strict=True))
+    ]
+
+    def dealt(total: int) -> Dealt | None:
+        quotas = rule.quotas(total)
+        if rule.blend.sharing == "disjoint":
+            return dealing.disjoint(lines, weights, quotas, exact)
+        if rule.blend.sharing == "independent":
+            return dealing.apart(lines, weights, quotas, exact)
+        first = line_up(solved[0], common, strata=strata)
+        widest = dealing.apart([first] * len(lines), weights, quotas, exact)
+        if widest is None:
+            return None
+        line = line_up(max(widest, key=len), draws(found.problem_key, rule.seed, "mixture"), value, strata)
+        return dealing.apart([line] * len(lines), weights, quotas, exact)
+
+    brought = {name: int(weight.sum()) for name, weight in zip(found.names, weights, strict=True)}
+    if rule.blend.size == "fit":
+        total, result = dealing.largest(sum(brought.values()), dealt)
+        if total == 0:
+            raise _too_small(rule, brought)
+        return result
+    given = dealt(rule.blend.size)
+    if given is None:
+        raise _too_small(rule, brought, dealing.largest(rule.blend.size, dealt)[0])
+    return given
+
+
+def _too_small(rule: Rule, brought: dict[str, int], most: int | None = None) -> MixtureError:
+    blend = rule.blend
+    size = blend.size if isinstance(blend.size, int) else 1
+    wanted = ", ".join(f"{float(quota):,.0f} of {name}" for name, quota in zip(blend.names, rule.quotas(size), strict=True))
+    there = ", ".join(f"{name} {count:,}" for name, count in brought.items())
+    return MixtureError(
+        "The pools are too small for a mixture",
+        seen=f"{blend.by} there are: {there}" + (f"; enough for {most:,}" if most is not None else ""),
+        rule=f"size = {size:,}, sharing = {blend.sharing}: {wanted}",
+        do="ask more problems or samples, raise train.max_tokens, lower size, or set size: fit for the largest there is",
+    )
+
+
+def _strata(found: Gathered, rule: Rule) -> Codes | None:
+    if not rule.blend.stratify:
+        return None
+    names = [
+        tuple(value for value, kind in zip(cell, ("subject", "level"), strict=True) if kind in rule.blend.stratify) for cell in found.cells
+    ]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([places[name] for name in names], np.int64)[found.problem_cell]
+
+
+def _trim(found: Gathered, rows: Codes, rank: Codes, problems: Dealt, rule: Rule) -> Codes:
+    """Return the rows without those that make a share inexact: second and later samples of the problems dealt last."""
+    pools = found.pool[rows]
+    have = np.bincount(pools, minlength=len(found.names))
+    total = rule.blend.size if isinstance(rule.blend.size, int) else _exact_total(have.tolist(), rule)
+    counts = rule.counts(total)
+    if have.tolist() == counts:
+        return rows
+    place = np.zeros((len(found.names), found.num_problems), np.int64)
+    for pool, taken in enumerate(problems):
+        place[pool, taken] = np.arange(len(taken))
+    ordered = rows[np.lexsort((rank[rows], place[pools, found.problem[rows]], pools))]
+    starts = np.concatenate(([0], np.cumsum(have)[:-1]))
+    kept = [ordered[start : start + count] for start, count in zip(starts, counts, strict=True)]
+    return np.sort(np.concatenate(kept))
+
+
+def order(found: Gathered, rows: Codes, rank: Codes, rule: Rule) -> Codes:
+    """Return the rows in the order of the training.
+
+    A problem keeps its place in the shuffle whichever pool answers it, so that neighbouring alphas differ in nothing but the traces.
+    """
+    blend, pools, problems = rule.blend, found.pool[rows], found.problem[rows]
+    own = found.problem_key[problems] + rank[rows].astype(np.uint64)
+    if blend.sharing in ("paired", "independent"):
+        own = own + pools.astype(np.uint64) * np.uint64(2**32)
+    draw = draws(own, rule.seed, "order")
+    if blend.stages:
+        return _staged(rows, pools, draw, rule)
+    if blend.order == "shuffled":
+        return rows[np.lexsort((found.trace_key[rows], draw))]
+    way = -1 if blend.order == "easy_first" else 1
+    return rows[np.lexsort((found.trace_key[rows], draw, way * found.pass_rate[problems], way * pools))]
+
+
+def _staged(rows: Codes, pools: Codes, draw: Keys, rule: Rule) -> Codes:
+    """Return rows in equal stretches, each with its own share of the hard pool's rows, shuffled within."""
+    stages = [Fraction(repr(stage)) for stage in rule.blend.stages]
+    sizes = dealing.counts([Fraction(1, len(stages))] * len(stages), len(rows))
+    hard, easy = (rows[pools == pool][np.argsort(draw[pools == pool], kind="stable")] for pool in (0, 1))
+    stretches = []
+    for count, size in zip(_of_hard(stages, sizes, len(hard)), sizes, strict=True):
+        stretches.append(np.concatenate((hard[:count], easy[: size - count])))
+        hard, easy = hard[count:], easy[size - count :]
+    place = dict(zip(rows.tolist(), draw.tolist(), strict=True))
+    return np.array([row for stretch in stretches for row in sorted(stretch.tolist(), key=place.__getitem__)], np.int64)
+
+
+def _of_hard(stages: Sequence[Fraction], sizes: Sequence[int], num_hard: int) -> list[int]:
+    """Return how many of the hard pool's rows each stretch takes: its share of it, all of them in the end, never more than its rows."""
+    taken: list[int] = []
+    wanted = Fraction()
+    for stage, size in zip(stages, sizes, strict=True):
+        wanted += stage * size
+        taken.append(max(0, min(round(wanted) - sum(taken), size, num_hard - sum(taken))))
+    for stretch in reversed(range(len(sizes))):
+        taken[stretch] += min(num_hard - sum(taken), sizes[stretch] - taken[stretch])
+    return taken

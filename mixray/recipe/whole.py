@@ -40,11 +40,10 @@ class Recipe(Part):
             if not getattr(self, part):
                 raise ValueError(f"{part} must name at least one")
         for name, blend in self.mixtures.items():
-            for side in ("hard", "easy"):
-                pool = getattr(blend, side)
+            for pool in blend.names:
                 if pool not in self.teachers:
                     raise ValueError(
-                        f"mixtures.{name}.{side}: no pool is called {pool!r}; the pools are {sorted(self.teachers)}"
+                        f"mixtures.{name}{blend.key_of(pool)}: no pool is called {pool!r}; the pools are {sorted(self.teachers)}"
                         + nearest(pool, self.teachers)
                     )
         if self.serve.max_model_len is not None and self.evaluate.max_tokens >= self.serve.max_model_len:

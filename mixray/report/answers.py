@@ -29,7 +29,7 @@ class Arm:
         student: the student's name in the recipe.
         mixture: the mixture's name; None is the untouched student.
         blend: the blend the mixture is one alpha of; None where `mixture` is.
-        alpha: the share of rows from the hard pool; None where `mixture` is.
+        alpha: the hard pool's share; None where `mixture` is, or where more than two pools are mixed.
         seed: the training seed; None where nothing was trained.
         scores: the artefact of its answers.
         matched: trained with the same settings as the other arms.

@@ -1,7 +1,7 @@
 """The stage that reports: arms with their scores, mixtures and pools in; report.json, report.md and index.html out.
 
-In: artefacts of kinds `scores`, `mixtures` and `pools`. Out: an artefact of kind `reports`. What survives a kill: nothing unfinished;
-everything is made again from rows that are there, with the same result.
+In: artefacts of kinds `scores`, `mixtures`, `pools` and `overlaps`. Out: an artefact of kind `reports`. What survives a kill: nothing
+unfinished; everything is made again from rows that are there, with the same result.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mixray.report.answers import Arm, read_groups
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 2
+LAYOUT = 3
 
 
 def handle(
     store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
 ) -> Artefact:  # fmt: skip
     """Return the handle of one report, done or not."""
     made_by = {
@@ -35,13 +35,14 @@ def handle(
         **{f"scores {arm.name}": arm.scores for arm in arms},
         **{f"mixture {key}": artefact for key, artefact in mixtures.items()},
         **{f"pool {key}": artefact for key, artefact in pools.items()},
+        "overlaps": overlaps,
     }
     return store.artefact("reports", name, made_by, inputs)
 
 
 def run(
     store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    settings: recipes.Report, seed: int, recipe: Mapping[str, Any], progress: StageProgress,
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], progress: StageProgress,
 ) -> Artefact:  # fmt: skip
     """Make the report, or find it made.
 
@@ -51,6 +52,7 @@ def run(
         arms: every arm, an untouched one for each student among them.
         mixtures: the mixtures the arms were trained on, by name.
         pools: the pools they were drawn from, by teacher.
+        overlaps: what their problems have in common with one another and with the benchmarks.
         settings: confidence and number of resamples.
         seed: of the bootstrap.
         recipe: the whole recipe as plain JSON values, shown as where the numbers come from.
@@ -59,11 +61,11 @@ def run(
     Raises:
         MixrayError: a student has no untouched arm, or its arms were asked different problems.
     """
-    artefact = handle(store, name, arms, mixtures, pools, settings, seed, recipe)
+    artefact = handle(store, name, arms, mixtures, pools, overlaps, settings, seed, recipe)
     with artefact.lock():
         if artefact.is_done():
             return artefact
-        report = build(name, arms, mixtures, pools, settings, seed, recipe)
+        report = build(name, arms, mixtures, pools, overlaps, settings, seed, recipe)
         with artefact.staging() as staging:
             staging.write_json("report.json", report)
             (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
@@ -74,7 +76,7 @@ def run(
 
 def build(
     name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of report.json."""
     statistics = tables.Statistics(settings, seed)
@@ -91,6 +93,7 @@ def build(
         "groups": tables.group_rows(groups, statistics),
         "gaps": tables.gap_rows(groups, statistics),
         "mixtures": sources.mixture_rows(mixtures),
+        "overlaps": sources.overlap_rows(overlaps),
         "pools": sources.pool_rows(pools),
-        "provenance": sources.provenance(arms, mixtures, pools, recipe),
+        "provenance": sources.provenance(arms, mixtures, pools, overlaps, recipe),
     }

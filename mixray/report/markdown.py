@@ -23,8 +23,13 @@ def render(report: Row) -> str:
         "Paired on the same problems, in percentage points.",
         _gaps(report),
         "## Mixtures",
-        "Shares are those of the hard pool. Over-length problems are left out of every alpha, never cut.",
+        "Shares are those of the hard pool. Traces that are too long are left out before anything is mixed, never cut.",
         _mixtures(report),
+        "What each step left, as rows of each pool:",
+        _steps(report),
+        "## Overlaps",
+        _overlaps(report["overlaps"]),
+        *([_hits(report)] if report["overlaps"]["listed_hits"] else []),
         "## Pools",
         _pools(report),
         "## Where it comes from",
@@ -67,7 +72,7 @@ def _gaps(report: Row) -> str:
 
 def _mixtures(report: Row) -> str:
     return _table(
-        ["mixture", "alpha", "rows", "row share", "token share", "loss token share", "dropped"],
+        ["mixture", "alpha", "rows", "row share", "token share", "loss token share", "too long"],
         (
             [
                 row["name"],
@@ -78,6 +83,34 @@ def _mixtures(report: Row) -> str:
             ]
             for row in report["mixtures"]
         ),
+    )
+
+
+def _steps(report: Row) -> str:
+    return _table(
+        ["mixture", "after", "problems", "rows"],
+        (
+            [
+                row["name"],
+                step["step"],
+                numerals.count(step["num_problems"]),
+                ", ".join(f"{numerals.count(counts['rows'])} {pool}" for pool, counts in step["pools"].items()),
+            ]
+            for row in report["mixtures"]
+            for step in row["steps"]
+        ),
+    )
+
+
+def _overlaps(overlaps: Row) -> str:
+    contaminated, problems, repeated = (numerals.count(overlaps[key]) for key in ("num_contaminated", "num_problems", "num_repeated"))
+    return f"{contaminated} of {problems} training problems overlap a benchmark; {repeated} repeat another training problem."
+
+
+def _hits(report: Row) -> str:
+    return _table(
+        ["problem", "benchmark", "its problem", "how"],
+        ([hit["problem_id"], hit["benchmark"], hit["benchmark_id"], hit["tier"]] for hit in report["overlaps"]["listed_hits"]),
     )
 
 

@@ -59,6 +59,6 @@ def pictures(report: Row, student: str) -> list[plots.Picture]:
 
 
 def _curves(groups: Sequence[Row]) -> dict[str, list[Row]]:
-    blends = dict.fromkeys(row["blend"] for row in groups if row["blend"] is not None)
+    blends = dict.fromkeys(row["blend"] for row in groups if row["alpha"] is not None)
     found = {blend: sorted((row for row in groups if row["blend"] == blend), key=lambda row: float(row["alpha"])) for blend in blends}
     return {blend: rows for blend, rows in found.items() if len(rows) > 2}

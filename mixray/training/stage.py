@@ -11,6 +11,8 @@ import json
 import logging
 import shutil
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from mixray.training.plan import Step, batch_plan
 # What changes how a training runs but not what it computes stays out of the hash.
 EXECUTION = {"use_gpu", "max_failures", "checkpoint_every_steps"}
 log = logging.getLogger("mixray.training")
+PLAN_RULE = 2
+"""Goes up when the same rows would be planned otherwise."""
 TOKENS = pa.schema([("ids", pa.list_(pa.int32())), ("num_loss_tokens", pa.int32())])
 PLAN = pa.schema([("packs", pa.list_(pa.list_(pa.int32()))), ("num_loss_tokens", pa.int64())])
 
@@ -62,15 +66,17 @@ def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, see
 def _plan(store: Store, mixture: Artefact, source: str, train: Train, seed: int) -> Artefact:
     """Tokenise the mixture and write the batch plan, or find it written."""
     sizes = train.model_dump(include={"epochs", "batch_rows", "max_tokens", "pack_tokens", "packs_multiple"})
-    plan = store.artefact("plans", mixture.name, {"tokenizer": tokenizer_fingerprint(source), "seed": seed, **sizes}, {"mixture": mixture})
+    plan = store.artefact(
+        "plans", mixture.name, {"rule": PLAN_RULE, "tokenizer": tokenizer_fingerprint(source), "seed": seed, **sizes}, {"mixture": mixture}
+    )
     with plan.lock():
         if plan.is_done():
             return plan
-        rows = mixture.read_table(["messages", "trace_id"]).to_pylist()
+        rows = mixture.read_table(["messages", "problem_id"]).to_pylist()
         tokenizer = load_tokenizer(source)
         encoded = [encode(tokenizer, row["messages"]) for row in rows]
         steps = batch_plan(
-            [row["trace_id"] for row in rows],
+            _places(row["problem_id"] for row in rows),
             [len(row.ids) for row in encoded],
             [row.num_loss_tokens for row in encoded],
             epochs=train.epochs,
@@ -78,6 +84,7 @@ def _plan(store: Store, mixture: Artefact, source: str, train: Train, seed: int)
             pack_tokens=train.pack_tokens or train.max_tokens,
             packs_multiple=train.packs_multiple,
             seed=seed,
+            keeps_order=mixture.outcome["order"] != "shuffled",
         )
         tokens = [{"ids": row.ids, "num_loss_tokens": row.num_loss_tokens} for row in encoded]
         with plan.staging() as staging:
@@ -92,6 +99,19 @@ def _plan(store: Store, mixture: Artefact, source: str, train: Train, seed: int)
                 "example": show(tokenizer, encoded[0]),
             }
     return plan
+
+
+def _places(problem_ids: Iterable[str]) -> list[str]:
+    """Return what orders each row: its problem, numbered where it comes again.
+
+    Not its trace: in arms that differ in the teacher of a problem, the problem is seen at the same step, so they differ in nothing else.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for problem_id in problem_ids:
+        found.append(f"{problem_id}/{seen[problem_id]}")
+        seen[problem_id] += 1
+    return found
 
 
 def plan_table(steps: list[Step]) -> pa.Table:

@@ -5,8 +5,8 @@ The student's tokenizer and both pools are made here and fixed: the golden rests
 
 from __future__ import annotations
 
-import itertools
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mixray import chat, mixing, rows
+from mixray import mixing, rows
 from mixray.errors import MixtureError
-from mixray.mixing import mixture
 from mixray.progress import Display
 from mixray.recipe import Blend
 from mixray.store import Artefact, Store
@@ -29,9 +28,13 @@ TEMPLATE = (
 )
 NUM_PROBLEMS = 40
 PROMPT = "Solve: {question}"
-BLEND = Blend(hard="long", easy="short", alpha=(0.0, 0.2, 1.0))
-# sha256 of the rows of the made-up mixture below: alpha 0.2, seed 7, no length limit that bites.
-GOLDEN_ROWS = "5d89fff0c314dd0b855454e0d28ab61e9504497971edb974d8d042a4f03c605a"
+# sha256 of the rows of three mixtures of the made-up pools: alpha 0.2 as it stands; by loss tokens, independent, the longest first, two
+# random samples of a problem; staged within strata, tagged, and summaries of the long pool. Seed 7, no length limit that bites.
+GOLDENS = (
+    "8fbe753ef86d47d25579a9514a64b036149a05367de818fdab429cf50f0f3039",
+    "5a57c522b54e8d951ac11615c67f3eb65dfd11fc1267d52641a58d0e34b126d5",
+    "d73247ff3ee12528a75136052374a3ea68fcd74edabed293bdf4712d0bce1402",
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,8 @@ def traces(teacher: str, words: int, wrong_every: int) -> list[dict[str, Any]]:
                     "seed": number,
                     "question": f"What is {number} + 1?",
                     "gold": str(number + 1),
+                    "subject": "algebra",
+                    "level": number % 5 + 1,
                     "response": "so " * (words + number % 7) + f"\\boxed{{{number + 1}}}",
                     "finish_reason": "stop",
                     "num_prompt_tokens": 5,
@@ -82,7 +87,7 @@ def traces(teacher: str, words: int, wrong_every: int) -> list[dict[str, Any]]:
 
 def commit_pool(store: Store, teacher: str, made: list[dict[str, Any]], files: int = 1) -> Artefact:
     """Store a pool in `files` parquet files."""
-    artefact = store.artefact("pools", teacher, {"teacher": teacher})
+    artefact = store.artefact("pools", teacher, {"teacher": teacher, "rows": rows.digest(made)})
     with artefact.staging() as staging:
         for number in range(files):
             staging.write_table(f"part-{number}.parquet", pa.Table.from_pylist(made[number::files], schema=rows.TRACE))
@@ -95,128 +100,215 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "runs"))
 
 
-@pytest.fixture
-def candidates(student_folder: Path) -> mixture.Candidates:
-    """Both pools' examples, without any artefact."""
-    tables = {
-        "long": pa.Table.from_pylist(traces("long", words=30, wrong_every=5), schema=rows.TRACE),
-        "short": pa.Table.from_pylist(traces("short", words=6, wrong_every=3), schema=rows.TRACE),
-    }
-    return mixture.gather(tables, chat.load_tokenizer(student_folder), PROMPT)
+def problem_set(store: Store, name: str, questions: dict[str, str]) -> Artefact:
+    """Store problems, as the training set or a benchmark."""
+    artefact = store.artefact("problems", name, {"questions": questions})
+    table = [
+        {"problem_id": key, "question": question, "answer": "1", "subject": None, "level": None} for key, question in questions.items()
+    ]
+    with artefact.staging() as staging:
+        staging.write_table("problems.parquet", pa.Table.from_pylist(table, schema=rows.PROBLEM))
+    return artefact
 
 
 def run(
-    store: Store,
-    student_folder: Path,
-    alpha: float,
-    blend: Blend = BLEND,
-    max_tokens: int = 1000,
-    files: int = 1,
-    shuffle: int | None = None,
-) -> Artefact:
+    store: Store, student_folder: Path, alpha: float | None = 0.2, max_tokens: int = 1000, files: int = 1, shuffle: int | None = None,
+    pools: dict[str, list[dict[str, Any]]] | None = None, benchmark: dict[str, str] | None = None, **said: Any,
+) -> Artefact:  # fmt: skip
     """Mix the made-up pools, laid out in `files` files and shuffled by a seed where one is given."""
-    made = {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
+    made = pools or {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
     if shuffle is not None:
         for pool in made.values():
             random.Random(shuffle).shuffle(pool)
-    hard, easy = (commit_pool(store, pool, made[pool], files) for pool in ("long", "short"))
+    blend = Blend(**({} if "pools_shares" in said else {"hard": "long", "easy": "short"}), **said)
+    questions = {row["problem_id"]: row["question"] for pool in made.values() for row in pool}
     with Display(quiet=True) as display:
-        return mixing.run(store, "mix", alpha, blend, hard, easy, 7, str(student_folder), max_tokens, PROMPT, display.stage("mix"))
+        line = display.stage("mix")
+        problems = problem_set(store, "train", questions)
+        overlaps = mixing.find_overlaps(store, problems, {"exam": problem_set(store, "exam", benchmark or {"e": "Who?"})}, line)
+        made_of = mixing.Ingredients(
+            blend=blend, alpha=alpha, pools={name: commit_pool(store, name, made[name], files) for name in blend.names}, overlaps=overlaps,
+            student=str(student_folder), student_prompt=PROMPT, max_tokens=max_tokens, seed=7,
+        )  # fmt: skip
+        return mixing.run(store, "mix", made_of, line)
 
 
-def test_rows_are_the_golden_ones(store: Store, student_folder: Path) -> None:
-    table = run(store, student_folder, 0.2).read_table()
-    assert table.schema.equals(rows.EXAMPLE)
-    assert rows.digest(table.to_pylist()) == GOLDEN_ROWS
+def rows_of(artefact: Artefact) -> list[dict[str, Any]]:
+    return list(artefact.read_table().to_pylist())
+
+
+def golden(artefact: Artefact) -> str:
+    return rows.digest(rows_of(artefact))
+
+
+@pytest.mark.parametrize(
+    ("said", "digest"),
+    [
+        ({}, GOLDENS[0]),
+        ({"by": "loss_tokens", "assign": "longest", "sharing": "independent", "pick": "random", "per_problem": 2}, GOLDENS[1]),
+        ({"stages": (0.0, 0.5), "stratify": ("subject", "level"), "tags": {"long": "/think"}, "view": {"long": "summary"}}, GOLDENS[2]),
+    ],
+    ids=["alpha", "tokens", "staged"],
+)
+def test_rows_are_the_golden_ones(store: Store, student_folder: Path, said: dict[str, Any], digest: str) -> None:
+    made = run(store, student_folder, **said)
+    assert made.read_table().schema.equals(rows.EXAMPLE)
+    assert golden(made) == digest
 
 
 def test_layout_and_order_of_the_pools_change_nothing(tmp_path: Path, student_folder: Path) -> None:
     tables = [
         run(Store(str(tmp_path / str(number))), student_folder, 0.4, files=files, shuffle=shuffle).read_table()
-        for number, (files, shuffle) in enumerate([(1, None), (3, 1), (7, 2)])
+        for number, (files, shuffle) in enumerate([(1, None), (3, 1), (8, 2)])
     ]
     assert tables[0].equals(tables[1])
     assert tables[0].equals(tables[2])
 
 
-def test_counts_are_exact_and_every_problem_comes_once(candidates: mixture.Candidates) -> None:
-    shared = [number for number in range(NUM_PROBLEMS) if number % 11]  # sample 1 saves every other problem
-    for alpha, num_hard in [(0.0, 0), (0.2, 8), (0.5, 18), (1.0, 36)]:
-        examples, outcome = mixture.mix(candidates, alpha, BLEND, seed=7, max_tokens=1000)
-        assert len(shared) == outcome["num_problems_shared"] == outcome["num_rows"] == len(examples) == 36
-        assert sorted(example["problem_id"] for example in examples) == [f"made-up-{number:03d}" for number in shared]
-        assert outcome["rows"] == {"long": num_hard, "short": 36 - num_hard}
-
-
-def test_a_row_holds_the_first_right_trace_in_the_prompt_the_student_sees(candidates: mixture.Candidates, student_folder: Path) -> None:
-    example = candidates.examples["short"]["made-up-003"]
+def test_a_row_holds_the_first_right_trace_in_the_prompt_the_student_sees(store: Store, student_folder: Path) -> None:
+    found = {row["problem_id"]: row for row in rows_of(run(store, student_folder, 0.0))}
+    example = found["made-up-003"]
     assert example["trace_id"] == "made-up-003/short/1", "sample 0 of every third problem is wrong"
-    assert candidates.examples["short"]["made-up-004"]["trace_id"] == "made-up-004/short/0"
+    assert found["made-up-004"]["trace_id"] == "made-up-004/short/0"
     assert example["messages"][0] == {"role": "user", "content": "Solve: What is 3 + 1?"}
     assert [message["role"] for message in example["messages"]] == ["user", "assistant"]
     assert example["num_loss_tokens"] == len(example["messages"][1]["content"]) + 1, "one per character, and the end of the turn"
     assert example["num_tokens"] > example["num_loss_tokens"]
+    assert (example["subject"], example["level"]) == ("algebra", 4)
 
 
-def test_alphas_are_nested_also_after_drops(candidates: mixture.Candidates) -> None:
-    alphas = [0.0, 0.1, 0.2, 0.4, 0.8, 1.0]
-    mixes = [mixture.mix(candidates, alpha, BLEND, seed=7, max_tokens=145)[0] for alpha in alphas]
-    hard = [{example["problem_id"] for example in examples if example["pool"] == "long"} for examples in mixes]
-    assert 0 < len(mixes[0]) < 36, "the limit must bite for this test to mean anything"
-    for fewer, more in itertools.pairwise(hard):
-        assert fewer <= more
-    assert len({tuple(example["problem_id"] for example in examples) for examples in mixes}) == 1, "same problems, same order"
-
-
-def test_over_length_problems_are_dropped_from_every_alpha_and_counted(candidates: mixture.Candidates) -> None:
+def test_over_length_traces_are_left_out_before_problems_are_shared(store: Store, student_folder: Path) -> None:
     limit = 145
-    too_long = sorted(key for key, example in candidates.examples["long"].items() if example["num_tokens"] > limit)
+    every = rows_of(run(store, student_folder, 1.0))
+    too_long = {row["problem_id"] for row in every if row["num_tokens"] > limit}
+    assert too_long, "the limit must bite for this test to mean anything"
+    problems = set()
     for alpha in (0.0, 0.5, 1.0):
-        examples, outcome = mixture.mix(candidates, alpha, BLEND, seed=7, max_tokens=limit)
-        assert outcome["dropped"] == {"long": len(too_long), "short": 0}
-        assert outcome["num_problems_dropped"] == len(too_long) > 0
-        assert not {example["problem_id"] for example in examples} & set(too_long)
-        assert all(example["num_tokens"] <= limit for example in examples)
-        assert outcome["before"]["rows"]["long"] >= outcome["rows"]["long"]
-        assert sum(outcome["before"]["rows"].values()) == 36
+        made = run(store, student_folder, alpha, max_tokens=limit)
+        outcome, found = made.outcome, rows_of(made)
+        assert outcome["dropped"]["short"] == 0 < outcome["dropped"]["long"]
+        assert all(row["num_tokens"] <= limit for row in found)
+        assert sum(pool["rows"] for pool in outcome["before"]["pools"].values()) == 36
+        problems.add(tuple(row["problem_id"] for row in found))
+    (same,) = problems
+    assert set(same) == {row["problem_id"] for row in every} - too_long
 
 
-def test_token_share_exceeds_row_share_when_hard_traces_are_longer(candidates: mixture.Candidates) -> None:
-    _, outcome = mixture.mix(candidates, 0.5, BLEND, seed=7, max_tokens=1000)
-    assert outcome["row_share"] == 0.5
-    assert outcome["loss_token_share"] > outcome["token_share"] > outcome["row_share"]
-    assert outcome["token_share"] == outcome["tokens"]["long"] / sum(outcome["tokens"].values())
+def test_shares_are_told_after_every_step(store: Store, student_folder: Path) -> None:
+    made = run(store, student_folder, 0.5, max_tokens=145)
+    outcome, found = made.outcome, rows_of(made)
+    assert [step["step"] for step in outcome["steps"]] == [
+        "right",
+        "duplicates",
+        "contaminated",
+        "too long",
+        "shared and picked",
+        "mixture",
+    ]
+    told = outcome["steps"][-1]["pools"]
+    for pool, counts in told.items():
+        mine = [row for row in found if row["pool"] == pool]
+        assert counts == {
+            "rows": len(mine),
+            "tokens": sum(row["num_tokens"] for row in mine),
+            "loss_tokens": sum(row["num_loss_tokens"] for row in mine),
+        }
+    assert outcome["row_share"] == math.ceil(0.5 * len(found)) / len(found)
+    assert outcome["loss_token_share"] > outcome["token_share"] > outcome["row_share"], "hard traces are longer"
+    cells = made.read_json("shares.json")
+    for step in outcome["steps"]:
+        for pool in told:
+            mine = [cell for cell in cells if cell["step"] == step["step"] and cell["pool"] == pool]
+            assert sum(cell["tokens"] for cell in mine) == step["pools"][pool]["tokens"]
+    assert {(cell["subject"], cell["level"]) for cell in cells} == {("algebra", level) for level in range(1, 6)}
 
 
-def test_num_rows_is_exact_nested_and_an_error_when_too_many(candidates: mixture.Candidates) -> None:
-    def problems(num_rows: int) -> set[str]:
-        blend = Blend(hard="long", easy="short", num_rows=num_rows)
-        return {example["problem_id"] for example in mixture.mix(candidates, 0.2, blend, seed=7, max_tokens=1000)[0]}
+def test_what_a_benchmark_asks_is_not_taught(store: Store, student_folder: Path, tmp_path: Path) -> None:
+    asked = {"e1": "what is  $3 + 1$?", "e2": "What is 3 - 1?"}
+    dropped = run(store, student_folder, benchmark=asked)
+    assert "made-up-003" not in {row["problem_id"] for row in rows_of(dropped)}
+    (step,) = [step for step in dropped.outcome["steps"] if step["step"] == "contaminated"]
+    assert step["dropped_problems"] == 1, "an operator makes another problem"
+    kept = run(Store(str(tmp_path / "kept")), student_folder, benchmark=asked, contaminated="keep")
+    assert "made-up-003" in {row["problem_id"] for row in rows_of(kept)}
+    assert len(rows_of(kept)) == len(rows_of(dropped)) + 1
 
-    assert len(problems(10)) == 10
-    assert problems(10) < problems(20) < problems(36)
-    with pytest.raises(MixtureError, match="num_rows = 37"):
-        problems(37)
+
+def test_repeated_problems_and_traces_are_taught_once(store: Store, student_folder: Path) -> None:
+    made = {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
+    for pool in made.values():
+        for row in pool:
+            if row["problem_id"] == "made-up-039":
+                row["question"] = "What is  38 + 1?"
+    found = rows_of(run(store, student_folder, 0.5, pools=made, per_problem=2))
+    assert "made-up-039" not in {row["problem_id"] for row in found}
+    assert len({(row["pool"], row["problem_id"]) for row in found}) == len(found), "both samples of a problem say the same"
+    assert "made-up-039" in {row["problem_id"] for row in rows_of(run(store, student_folder, 0.5, pools=made, duplicates="keep"))}
 
 
-def test_nothing_in_common_and_mixed_up_questions_are_told(student_folder: Path) -> None:
-    tokenizer = chat.load_tokenizer(student_folder)
-    good = pa.Table.from_pylist(traces("long", words=3, wrong_every=5), schema=rows.TRACE)
-    wrong = pa.Table.from_pylist([{**row, "verdict": "wrong"} for row in good.to_pylist()], schema=rows.TRACE)
-    with pytest.raises(MixtureError, match="long solved 36, short solved 0"):
-        mixture.gather({"long": good, "short": wrong}, tokenizer, PROMPT)
-    other = pa.Table.from_pylist([{**row, "question": "Another?"} for row in good.to_pylist()], schema=rows.TRACE)
+def test_loops_and_foreign_words_are_left_out_where_the_blend_says_so(store: Store, student_folder: Path) -> None:
+    made = {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
+    for row in made["long"][:20]:
+        row["repetition"] = 0.8
+    for row in made["short"][-20:]:
+        row["response"] += " \u6211\u4eec\u6765\u770b"
+    outcome = run(store, student_folder, 0.5, pools=made, max_repetition=0.7, max_foreign=0.02).outcome
+    took = {step["step"]: step["dropped_rows"] for step in outcome["steps"]}
+    assert took["repetition"] > 0 < took["foreign"]
+    assert outcome["num_rows"] == outcome["num_problems"] < 36
+
+
+def test_views_and_tags_are_in_the_messages(store: Store, student_folder: Path) -> None:
+    made = {"long": traces("long", words=3, wrong_every=5), "short": traces("short", words=3, wrong_every=3)}
+    for row in made["long"]:
+        row["response"] = f"<think>\nlet me see\n</think>\n\n{row['response']}"
+    found = rows_of(run(store, student_folder, 0.5, pools=made, view={"long": "summary"}, tags={"long": "/think", "short": "/no_think"}))
+    for row in found:
+        asked, taught = (message["content"] for message in row["messages"])
+        assert asked.endswith("?\n/think" if row["pool"] == "long" else "?\n/no_think")
+        assert taught.startswith("so so so")
+        assert row["num_loss_tokens"] == len(taught) + 1, "what is counted is what is taught"
+
+
+def test_three_pools_are_mixed_by_name(store: Store, student_folder: Path) -> None:
+    made = {name: traces(name, words=words, wrong_every=5) for name, words in (("huge", 60), ("long", 30), ("short", 6))}
+    questions = {row["problem_id"]: row["question"] for row in made["huge"]}
+    blend = Blend(pools={"huge": 0.1, "long": 0.3, "short": 0.6})
+    with Display(quiet=True) as display:
+        line = display.stage("mix")
+        overlaps = mixing.find_overlaps(store, problem_set(store, "train", questions), {}, line)
+        pools = {name: commit_pool(store, name, made[name]) for name in blend.names}
+        made_of = mixing.Ingredients(blend, None, pools, overlaps, str(student_folder), PROMPT, 1000, 7)
+        outcome = mixing.run(store, "three", made_of, line).outcome
+    assert {pool: counts["rows"] for pool, counts in outcome["pools"].items()} == {"huge": 4, "long": 11, "short": 21}
+    assert outcome["alpha"] is None
+
+
+def test_nothing_in_common_and_mixed_up_questions_are_told(store: Store, student_folder: Path) -> None:
+    good, other = traces("long", words=3, wrong_every=5), traces("short", words=3, wrong_every=5)
+    wrong = [{**row, "verdict": "wrong"} for row in other]
+    with pytest.raises(MixtureError, match=r"Nothing of pool short is left to mix.*0 after right"):
+        run(store, student_folder, pools={"long": good, "short": wrong})
     with pytest.raises(MixtureError, match="different questions"):
-        mixture.gather({"long": good, "short": other}, tokenizer, PROMPT)
-    candidates = mixture.gather({"long": good, "short": good}, tokenizer, PROMPT)
-    with pytest.raises(MixtureError, match="max_tokens = 5"):
-        mixture.mix(candidates, 0.2, BLEND, seed=7, max_tokens=5)
+        run(store, student_folder, pools={"long": good, "short": [{**row, "question": "Another?"} for row in other]}, duplicates="keep")
+    with pytest.raises(MixtureError, match=r"0 after too long"):
+        run(store, student_folder, pools={"long": good, "short": other}, max_tokens=5)
+    with pytest.raises(MixtureError, match="size = 37"):
+        run(store, student_folder, size=37)
 
 
 def test_a_second_run_finds_it_and_a_changed_setting_does_not(store: Store, student_folder: Path) -> None:
     first = run(store, student_folder, 0.2)
-    written = first.store.fs.modified(f"{first.path}/examples.parquet")
+    written = first.store.fs.modified(f"{first.path}/examples-00000.parquet")
     assert run(store, student_folder, 0.2).hash == first.hash
-    assert first.store.fs.modified(f"{first.path}/examples.parquet") == written
-    others = [run(store, student_folder, 0.3), run(store, student_folder, 0.2, max_tokens=145)]
-    assert len({artefact.hash for artefact in (first, *others)}) == 3
+    assert first.store.fs.modified(f"{first.path}/examples-00000.parquet") == written
+    others = [run(store, student_folder, 0.3), run(store, student_folder, 0.2, max_tokens=145), run(store, student_folder, by="tokens")]
+    assert len({artefact.hash for artefact in (first, *others)}) == 4
+
+
+def test_a_further_alpha_counts_no_token(store: Store, student_folder: Path) -> None:
+    run(store, student_folder, 0.2)
+    counted = {path: path.stat().st_mtime_ns for path in Path(store.root, "candidates").rglob("*") if path.is_file()}
+    run(store, student_folder, 0.3)
+    assert counted == {path: path.stat().st_mtime_ns for path in Path(store.root, "candidates").rglob("*") if path.is_file()}
+    assert len(store.folders("candidates")) == 2

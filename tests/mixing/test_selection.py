@@ -1,94 +1,236 @@
-"""The mixture rule by property: exact counts, nesting in alpha and in rows, independence of order."""
+"""The mixture rule as properties: exact, nested, the same in any layout, each problem as often as its sharing says."""
 
 from __future__ import annotations
 
 import math
-import random
-from decimal import Decimal
+from collections import Counter
+from fractions import Fraction
+from typing import Any
 
 import pytest
+from candidate_rows import Traces, gathered, mixed, trace, traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixray.errors import MixtureError
-from mixray.mixing import selection
+from mixray.mixing import dealing
 
-IDS = st.sets(st.text(min_size=1, max_size=8), min_size=1, max_size=60)
-ALPHAS = st.decimals(min_value=0, max_value=1, places=3).map(float)
-SEEDS = st.integers(min_value=0, max_value=2**31)
-
-
-@given(ALPHAS, st.integers(min_value=0, max_value=100_000))
-def test_num_hard_is_the_exact_ceiling_of_the_written_decimal(alpha: float, num_rows: int) -> None:
-    product = Decimal(repr(alpha)) * num_rows
-    assert selection.num_hard(alpha, num_rows) == int(product.to_integral_value(rounding="ROUND_CEILING"))
+ALPHAS = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
+UNITS = st.sampled_from(("rows", "tokens", "loss_tokens"))
+ASSIGNS = st.sampled_from(("hash", "hardest", "easiest", "longest", "shortest"))
+STRATA = st.sampled_from(((), ("subject",), ("subject", "level")))
+SHARINGS = st.sampled_from(("both_right", "disjoint", "paired", "independent"))
 
 
-@pytest.mark.parametrize(
-    ("alpha", "num_rows", "expected"), [(0.07, 100, 7), (0.2, 5, 1), (0.1, 30, 3), (1e-5, 10, 1), (0.0, 9, 0), (1.0, 9, 9)]
+def problems(rows: list[tuple[str, str, int]], pool: str) -> set[str]:
+    return {problem for name, problem, _ in rows if name == pool}
+
+
+def tokens(pools: Traces, rows: list[tuple[str, str, int]], pool: str) -> int:
+    sizes = {(row["problem_id"], row["sample"]): row["num_tokens"] for row in pools[pool]}
+    return sum(sizes[problem, sample] for name, problem, sample in rows if name == pool)
+
+
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=5).filter(any), st.integers(0, 1000))
+def test_counts_are_of_largest_remainder(parts: list[int], total: int) -> None:
+    shares = [Fraction(part, sum(parts)) for part in parts]
+    counts = dealing.counts(shares, total)
+    assert sum(counts) == total
+    assert all(abs(count - share * total) < 1 for count, share in zip(counts, shares, strict=True))
+    up = [share * total - math.floor(share * total) for count, share in zip(counts, shares, strict=True) if count > share * total]
+    down = [share * total - count for count, share in zip(counts, shares, strict=True) if count < share * total]
+    assert not up or not down or min(up) >= max(down)
+
+
+@given(traces(), ALPHAS, ASSIGNS, STRATA)
+def test_alpha_rounds_up_and_no_problem_is_there_twice(pools: Traces, alpha: float, assign: str, strata: tuple[str, ...]) -> None:
+    shared = {row["problem_id"] for row in pools["long"]} & {row["problem_id"] for row in pools["short"]}
+    if not shared:
+        with pytest.raises(MixtureError, match="No problem was solved by every pool"):
+            mixed(pools, alpha)
+        return
+    rows = mixed(pools, alpha, assign=assign, stratify=strata)
+    assert Counter(problem for _, problem, _ in rows) == Counter(shared)
+    assert len(problems(rows, "long")) == math.ceil(Fraction(repr(alpha)) * len(shared))
+
+
+@given(traces(all_solve=True), ALPHAS, ALPHAS, UNITS, ASSIGNS, STRATA)
+def test_a_larger_alpha_holds_a_smaller_one(
+    pools: Traces, alpha: float, other: float, by: str, assign: str, strata: tuple[str, ...]
+) -> None:
+    less, more = (mixed(pools, each, by=by, assign=assign, stratify=strata) for each in sorted((alpha, other)))
+    assert problems(less, "long") <= problems(more, "long")
+    assert [problem for _, problem, _ in less] == [problem for _, problem, _ in more], "each problem keeps its place"
+
+
+@given(traces(all_solve=True), ALPHAS, st.integers(1, 40), st.integers(1, 40))
+def test_fewer_rows_are_a_part_of_more(pools: Traces, alpha: float, size: int, other: int) -> None:
+    most = len(pools["short"])
+    less, more = (mixed(pools, alpha, size=min(each, most)) for each in sorted((size, other)))
+    assert {problem for _, problem, _ in less} <= {problem for _, problem, _ in more}
+
+
+@given(traces(most_samples=3), ALPHAS, UNITS, SHARINGS, st.integers(1, 3), st.integers(0, 5), st.sampled_from((1, 3, 8)))
+def test_the_layout_of_the_pools_changes_nothing(
+    pools: Traces, alpha: float, by: str, sharing: str, per_problem: int, shuffled: int, blocks: int
+) -> None:
+    def made(layout: tuple[int | None, int]) -> Any:
+        try:
+            return mixed(pools, alpha, layout=layout, by=by, sharing=sharing, per_problem=per_problem, pick="shortest")
+        except MixtureError as error:
+            return error.args
+
+    assert made((shuffled, blocks)) == made((None, 1))
+
+
+@given(traces(most_samples=3, all_solve=True), ALPHAS, st.integers(1, 3), SHARINGS)
+def test_rows_are_exact_with_several_samples_of_a_problem(pools: Traces, alpha: float, per_problem: int, sharing: str) -> None:
+    try:
+        rows = mixed(pools, alpha, per_problem=per_problem, sharing=sharing)
+    except MixtureError:
+        return  # nothing exact at all, such as ceil(0.01 * 1) of both
+    assert len(set(rows)) == len(rows)
+    assert Counter(pool for pool, _, _ in rows)["long"] == math.ceil(Fraction(repr(alpha)) * len(rows))
+    assert max(Counter((pool, problem) for pool, problem, _ in rows).values()) <= per_problem
+
+
+@given(traces(all_solve=True), ALPHAS)
+def test_shares_of_tokens_are_met_to_the_nearest_problem(pools: Traces, alpha: float) -> None:
+    rows = mixed(pools, alpha, by="tokens")
+    hard, easy = tokens(pools, rows, "long"), tokens(pools, rows, "short")
+    longest = max(row["num_tokens"] for pool in pools.values() for row in pool)
+    assert abs(hard / (hard + easy) - alpha) <= longest / (hard + easy)
+    assert len(rows) == len(pools["long"]), "every shared problem is in"
+
+
+@given(
+    traces(("a", "b", "c"), all_solve=True),
+    st.sampled_from(((0.2, 0.3, 0.5), (0, 0.5, 0.5), ("1/3", "1/3", "1/3"), (0.9, 0.05, 0.05))),
+    UNITS,
 )
-def test_num_hard_where_floats_go_wrong_or_end(alpha: float, num_rows: int, expected: int) -> None:
-    assert selection.num_hard(alpha, num_rows) == expected
+def test_three_pools_share_all_problems(pools: Traces, shares: tuple[Any, ...], by: str) -> None:
+    asked = dict(zip("abc", shares, strict=True))
+    rows = mixed(pools, pools=asked, by=by)
+    assert Counter(problem for _, problem, _ in rows) == Counter(row["problem_id"] for row in pools["a"])
+    exact = {name: Fraction(share) if isinstance(share, str) else Fraction(repr(share)) for name, share in asked.items()}
+    if by == "rows":
+        assert [len(problems(rows, name)) for name in "abc"] == dealing.counts(list(exact.values()), len(rows))
+    elif by == "tokens":
+        brought = {name: tokens(pools, rows, name) for name in "abc"}
+        longest = max(row["num_tokens"] for pool in pools.values() for row in pool)
+        for name, share in exact.items():
+            assert abs(brought[name] - share * sum(brought.values())) <= 3 * longest
 
 
-def test_floats_would_be_wrong() -> None:
-    assert math.ceil(0.07 * 100) == 8, "the reason for exact arithmetic is gone"
+@given(traces(), ALPHAS)
+def test_disjoint_pools_share_no_problem(pools: Traces, alpha: float) -> None:
+    try:
+        rows = mixed(pools, alpha, sharing="disjoint")
+    except MixtureError:
+        return
+    assert len({problem for _, problem, _ in rows}) == len(rows)
+    solved = [{row["problem_id"] for row in pools[name]} for name in ("long", "short")]
+    total = len(rows) + 1  # Hall's condition fails for every larger mixture
+    for larger in range(total, len(solved[0] | solved[1]) + 1):
+        hard, easy = dealing.counts([Fraction(repr(alpha)), 1 - Fraction(repr(alpha))], larger, first_rounds_up=True)
+        assert hard > len(solved[0]) or easy > len(solved[1]) or hard + easy > len(solved[0] | solved[1])
 
 
-@given(IDS, ALPHAS, ALPHAS, SEEDS)
-def test_exact_and_nested_in_alpha(ids: set[str], one: float, other: float, seed: int) -> None:
-    low, high = sorted((one, other))
-    few, many = selection.take_hard(sorted(ids), low, seed), selection.take_hard(sorted(ids), high, seed)
-    assert len(few) == selection.num_hard(low, len(ids))
-    assert few <= many <= ids
+@given(traces(), ALPHAS, UNITS)
+def test_paired_problems_have_every_trace_the_smaller_pool_allows(pools: Traces, alpha: float, by: str) -> None:
+    try:
+        rows = mixed(pools, alpha, sharing="paired", by=by)
+    except MixtureError:
+        return
+    hard, easy = problems(rows, "long"), problems(rows, "short")
+    if by == "rows":
+        assert hard <= easy or easy <= hard
 
 
-@settings(max_examples=50)
-@given(IDS, ALPHAS, SEEDS, st.randoms(use_true_random=False))
-def test_order_of_rows_changes_nothing(ids: set[str], alpha: float, seed: int, shuffler: random.Random) -> None:
-    ordered, mixed = sorted(ids), sorted(ids)
-    shuffler.shuffle(mixed)
-    assert selection.take_hard(ordered, alpha, seed) == selection.take_hard(mixed, alpha, seed)
-    assert selection.take_rows(ordered, None, seed) == selection.take_rows(mixed, None, seed)
-    assert selection.shuffled(ordered, seed) == selection.shuffled(mixed, seed)
+@given(traces(), ALPHAS, UNITS)
+def test_independent_pools_are_drawn_by_themselves(pools: Traces, alpha: float, by: str) -> None:
+    try:
+        rows = mixed(pools, alpha, sharing="independent", by=by)
+    except MixtureError:
+        return
+    for pool in ("long", "short"):
+        mine = [problem for name, problem, _ in rows if name == pool]
+        assert len(mine) == len(set(mine)) <= len(pools[pool])
 
 
-@given(IDS, SEEDS, st.data())
-def test_fewer_rows_are_a_subset(ids: set[str], seed: int, data: st.DataObject) -> None:
-    few = data.draw(st.integers(min_value=1, max_value=len(ids)))
-    many = data.draw(st.integers(min_value=few, max_value=len(ids)))
-    chosen = selection.take_rows(ids, few, seed)
-    assert len(chosen) == few
-    assert set(chosen) <= set(selection.take_rows(ids, many, seed)) <= ids
+@given(traces(all_solve=True), st.sampled_from(((0.0, 0.2, 0.5), (1.0, 0.0), (0.3,), (1.0, 1.0, 0.0), (0.0, 0.0))))
+def test_staged_mixtures_hold_their_alpha_in_every_stretch(pools: Traces, stages: tuple[float, ...]) -> None:
+    rows = mixed(pools, stages=stages)
+    assert Counter(problem for _, problem, _ in rows) == Counter(row["problem_id"] for row in pools["long"])
+    sizes = dealing.counts([Fraction(1, len(stages))] * len(stages), len(rows))
+    start = 0
+    for stage, size in zip(stages, sizes, strict=True):
+        taken = Counter(pool for pool, _, _ in rows[start : start + size])["long"]
+        assert abs(taken - stage * size) <= len(stages)
+        start += size
 
 
-def test_too_few_problems_is_told() -> None:
-    with pytest.raises(MixtureError) as caught:
-        selection.take_rows(["a", "b"], 3, seed=0)
-    assert "2 problems" in str(caught.value)
-    assert "num_rows = 3" in str(caught.value)
+@given(traces(all_solve=True), ALPHAS)
+def test_strata_hold_their_share_to_the_row(pools: Traces, alpha: float) -> None:
+    rows = mixed(pools, alpha, stratify=("subject", "level"))
+    cell = {row["problem_id"]: (row["subject"], row["level"]) for row in pools["long"]}
+    all_of, hard_of = Counter(cell.values()), Counter(cell[problem] for name, problem, _ in rows if name == "long")
+    for stratum, size in all_of.items():
+        assert abs(hard_of[stratum] - size * len(problems(rows, "long")) / len(rows)) <= 1
 
 
-VERDICTS, STATUSES = st.sampled_from(["right", "wrong", "unknown"]), st.sampled_from(["ok", "looping"])
+def test_the_hard_pool_takes_the_problems_it_is_assigned() -> None:
+    pools = {
+        "long": [trace(number, tokens=10 * number + 5, pass_rate=1 - number / 20) for number in range(10)],
+        "short": [trace(number, pass_rate=1 - number / 20) for number in range(10)],
+    }
+    top, bottom = {"p008", "p009"}, {"p000", "p001"}
+    wanted = {"hardest": top, "easiest": bottom, "longest": top, "shortest": bottom}
+    assert {assign: problems(mixed(pools, 0.2, assign=assign), "long") for assign in wanted} == wanted
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 5), VERDICTS, STATUSES), unique_by=lambda t: t[:2]))
-def test_first_right_takes_the_lowest_right_and_well_formed_sample(rows: list[tuple[str, int, str, str]]) -> None:
-    traces = [{"problem_id": p, "sample": s, "verdict": v, "status": form, "trace_id": f"{p}/t/{s}"} for p, s, v, form in rows]
-    chosen = selection.first_right(traces)
-    for problem in "abcdef":
-        right = [s for p, s, v, form in rows if p == problem and v == "right" and form == "ok"]
-        assert (chosen[problem]["sample"] if problem in chosen else None) == (min(right) if right else None)
+@pytest.mark.parametrize(("pick", "sample"), [("first", 0), ("shortest", 1), ("longest", 2)])
+def test_of_several_samples_one_is_picked(pick: str, sample: int) -> None:
+    pools = {name: [trace(1, 0, 20), trace(1, 1, 10), trace(1, 2, 30)] for name in ("long", "short")}
+    assert mixed(pools, 1.0, pick=pick) == [("long", "p001", sample)]
 
 
-@given(IDS, IDS)
-def test_both_right_is_the_intersection(hard: set[str], easy: set[str]) -> None:
-    assert selection.both_right(dict.fromkeys(hard), dict.fromkeys(easy)) == sorted(hard & easy)
+def test_a_random_pick_follows_the_seed() -> None:
+    pools = {name: [trace(number, sample) for number in range(30) for sample in range(4)] for name in ("long", "short")}
+    picks = [mixed(pools, 0.0, pick="random", seed=seed) for seed in (1, 1, 2)]
+    assert picks[0] == picks[1] != picks[2]
+    assert len({sample for _, _, sample in picks[0]}) == 4
 
 
-def test_draws_of_different_purposes_are_independent() -> None:
-    ids = [f"p{number}" for number in range(2000)]
-    half = set(selection.take_rows(ids, 1000, seed=3))
-    hard = selection.take_hard(ids, 0.5, seed=3)
-    # 1000 of 2000 drawn twice at random overlap in 500, with a standard deviation of about 11.
-    assert abs(len(half & hard) - 500) < 60
+def test_rows_come_in_the_order_that_is_asked() -> None:
+    pools = {name: [trace(number, pass_rate=1 - number / 20) for number in range(10)] for name in ("long", "short")}
+    easy_first = mixed(pools, 0.5, order="easy_first", assign="hash")
+    assert [pool for pool, _, _ in easy_first] == ["short"] * 5 + ["long"] * 5
+    for pool in ("short", "long"):
+        mine = [problem for name, problem, _ in easy_first if name == pool]
+        assert mine == sorted(mine)
+    assert mixed(pools, 0.5, order="hard_first") == [*reversed(easy_first)]
+
+
+def test_a_pool_that_is_too_small_is_told_with_what_is_missing() -> None:
+    pools = {"long": [trace(number) for number in range(3)], "short": [trace(number) for number in range(30)]}
+    with pytest.raises(MixtureError, match=r"rows there are: .* 3.*size = 10, sharing = both_right: 2 of long, 8 of short"):
+        mixed(pools, 0.2, size=10)
+    with pytest.raises(MixtureError, match=r"long 3, short 30; enough for 15.*size = 20, sharing = independent: 4 of long, 16 of short"):
+        mixed(pools, 0.2, size=20, sharing="independent")
+    assert len(mixed(pools, 0.2, sharing="independent")) == 15, "fit takes the largest exact mixture"
+
+
+def test_a_size_in_tokens_is_met_to_the_nearest_problem() -> None:
+    pools = {"long": [trace(number, tokens=40) for number in range(100)], "short": [trace(number, tokens=10) for number in range(100)]}
+    for sharing in ("both_right", "disjoint", "paired", "independent"):
+        rows = mixed(pools, 0.5, size=800, by="tokens", sharing=sharing)
+        assert [tokens(pools, rows, name) for name in ("long", "short")] == [400, 400], sharing
+
+
+@settings(max_examples=20)
+@given(traces(all_solve=True))
+def test_two_questions_under_one_id_are_an_error(pools: Traces) -> None:
+    pools["short"][0]["question_key"] = 1
+    with pytest.raises(MixtureError, match="Two pools were asked different questions"):
+        gathered(pools)

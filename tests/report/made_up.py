@@ -82,31 +82,62 @@ def arms(
 
 
 def mixtures(store: Store) -> dict[str, Artefact]:
-    """Make up the outcomes of mixtures; the report reads nothing else of them."""
+    """Make up the outcomes of mixtures; the report reads nothing else of them but their shares."""
     made = {}
     for name, alpha in {"short": 0.0, "mix-0.2": 0.2, "mix-0.5": 0.5, "long": 1.0}.items():
         token_share = 4 * alpha / (4 * alpha + 1 - alpha)
         told = {"row_share": alpha, "token_share": token_share, "loss_token_share": min(1.0, token_share * 1.02)}
+        hard = round(903 * alpha)
+        counts = {
+            pool: {"rows": num_rows, "tokens": num_rows * length, "loss_tokens": num_rows * (length - 5)}
+            for pool, num_rows, length in (("long", hard, 80), ("short", 903 - hard, 20))
+        }
+        every = {pool: {"rows": 910, "tokens": 910 * 50, "loss_tokens": 910 * 45} for pool in counts}
         artefact = store.artefact("mixtures", name, {"alpha": alpha})
         with artefact.staging() as staging:
-            staging.write_json("made-up.json", {})
+            staging.write_json(
+                "shares.json",
+                [
+                    {"step": "mixture", "pool": pool, "subject": subject, "level": None, **each}
+                    for pool, each in counts.items()
+                    for subject in ("algebra",)
+                    if each["rows"]
+                ],
+            )
             staging.outcome = {
                 "alpha": alpha,
+                "shares": {"long": alpha, "short": 1 - alpha},
+                "by": "rows",
+                "sharing": "both_right",
+                "order": "shuffled",
                 "hard": "long",
                 "easy": "short",
-                "num_problems_shared": 910,
-                "num_problems_dropped": 7,
                 "dropped": {"long": 7, "short": 0},
                 "max_tokens": 512,
                 "num_rows": 903,
-                "rows": {"long": round(903 * alpha), "short": 903 - round(903 * alpha)},
-                "tokens": {"long": 40_000, "short": 10_000},
-                "loss_tokens": {"long": 36_000, "short": 8_000},
+                "num_problems": 903,
+                "pools": counts,
+                "steps": [
+                    {"step": "right", "num_problems": 910, "dropped_rows": 0, "dropped_problems": 0, "pools": every},
+                    {"step": "mixture", "num_problems": 903, "dropped_rows": 917, "dropped_problems": 7, "pools": counts},
+                ],
                 **told,
-                "before": told,
+                "before": {"pools": counts, **told},
             }
         made[name] = artefact
     return made
+
+
+def overlaps(store: Store) -> Artefact:
+    """Make up one problem that a benchmark asks, and one that is there twice."""
+    artefact = store.artefact("overlaps", "train", {})
+    with artefact.staging() as staging:
+        staging.write_json("hits.json", [{"problem_id": "p<1>", "benchmark": "made-up-test", "benchmark_id": "t1", "tier": "near"}])
+        staging.write_json("twins.json", [{"problem_id": "p3", "of": "p2", "tier": "exact"}])
+        staging.outcome = {
+            "num_problems": 910, "num_contaminated": 1, "num_repeated": 1, "hits": {"made-up-test, near": 1}, "twins": {"exact": 1},
+        }  # fmt: skip
+    return artefact
 
 
 def pools(store: Store) -> dict[str, Artefact]:

@@ -30,11 +30,22 @@ VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 def made(store: Store, arms: list[Arm], settings: recipe.Report = SETTINGS) -> dict[str, Any]:
     """Return the content of the report of these arms."""
-    return build("made-up", arms, made_up.mixtures(store), made_up.pools(store), settings, 0, {"name": "made-up"})
+    return build("made-up", arms, made_up.mixtures(store), made_up.pools(store), made_up.overlaps(store), settings, 0, {"name": "made-up"})
 
 
 def run(store: Store, arms: list[Arm], quiet: StageProgress) -> Artefact:
-    return report.run(store, "made-up", arms, made_up.mixtures(store), made_up.pools(store), SETTINGS, 0, {"name": "made-up"}, quiet)
+    return report.run(
+        store,
+        "made-up",
+        arms,
+        made_up.mixtures(store),
+        made_up.pools(store),
+        made_up.overlaps(store),
+        SETTINGS,
+        0,
+        {"name": "made-up"},
+        quiet,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,7 @@ def test_a_second_run_makes_nothing_and_the_same_scores_give_the_same_bytes(stor
 def test_other_settings_make_another_report(store: Store) -> None:
     arms = made_up.arms(store)
     handles = {
-        report.handle(store, "made-up", arms, {}, {}, settings, seed, {}).hash
+        report.handle(store, "made-up", arms, {}, {}, made_up.overlaps(store), settings, seed, {}).hash
         for settings, seed in ((SETTINGS, 0), (SETTINGS, 1), (recipe.Report(confidence=0.9), 0))
     }
     assert len(handles) == 3
@@ -163,7 +174,7 @@ def test_mixtures_and_pools_add_up(told: tuple[list[Arm], dict[str, Any]]) -> No
     half = next(row for row in found["mixtures"] if row["name"] == "mix-0.5")
     assert (half["alpha"], half["num_rows"], half["row_share"], half["token_share"]) == (0.5, 903, 0.5, pytest.approx(0.8))
     assert half["loss_token_share"] == pytest.approx(0.816)
-    assert (half["dropped"], half["dropped_by_pool"], half["tokens"], half["loss_tokens"]) == (7, {"long": 7, "short": 0}, 50_000, 44_000)
+    assert (half["dropped"], half["dropped_by_pool"], half["tokens"], half["loss_tokens"]) == (7, {"long": 7, "short": 0}, 45_180, 40_665)
     pool = next(row for row in found["pools"] if row["teacher"] == "long")
     assert (pool["num_problems"], pool["num_traces"], pool["truncated"], pool["failed"]) == (20, 40, 6, 0)
     assert (pool["right"], pool["wrong"], pool["unknown"]) == (26, 10, 4)

@@ -1,0 +1,93 @@
+"""The chosen traces as training rows: texts are read here, and only those that are in.
+
+In: the pools, and chosen candidates in their order. Out: parquet files of rows.EXAMPLE. Each pool is read a row group at a time, and
+what is chosen of it is laid into a few bins by its place in the order; a bin is put in order and written. So no more than the chosen
+texts are in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixray.mixing.draws import Codes
+from mixray.mixing.gathering import Gathered
+from mixray.mixing.views import Lesson
+from mixray.progress import StageProgress
+from mixray.rows import EXAMPLE, MESSAGE
+from mixray.store import Artefact
+
+_TEXTS = ["trace_id", "problem_id", "question", "response", "subject", "level"]
+_ROWS_PER_FILE = 2**17
+_ROWS_PER_GROUP = 2**14
+
+
+def write(
+    folder: Path, found: Gathered, rows: Codes, pools: Mapping[str, Artefact], lessons: Mapping[str, Lesson], progress: StageProgress
+) -> None:
+    """Write the candidates `rows`, in this order, into `folder`."""
+    bins: list[list[pa.Table]] = [[] for _ in range(-(-len(rows) // _ROWS_PER_FILE))]
+    for number, name in enumerate(found.names):
+        places = np.flatnonzero(found.pool[rows] == number)
+        for table in _chosen(pools[name], lessons[name], found, rows, places):
+            first_of_bin = np.searchsorted(table["place"].to_numpy() // _ROWS_PER_FILE, np.arange(len(bins) + 1))
+            for number_of_bin, (start, end) in enumerate(itertools.pairwise(first_of_bin)):
+                if end > start:
+                    bins[number_of_bin].append(table.slice(start, end - start))
+    for number_of_bin in range(len(bins)):
+        table = pa.concat_tables(bins[number_of_bin])
+        bins[number_of_bin] = []
+        table = table.take(np.argsort(table["place"].to_numpy()))
+        pq.write_table(
+            _examples(table), folder / f"examples-{number_of_bin:05d}.parquet", compression="zstd", row_group_size=_ROWS_PER_GROUP
+        )
+        progress.update(min((number_of_bin + 1) * _ROWS_PER_FILE, len(rows)), len(rows))
+
+
+def _chosen(pool: Artefact, lesson: Lesson, found: Gathered, rows: Codes, places: Codes) -> Iterator[pa.Table]:
+    """Yield the chosen texts of a pool, a row group at a time, in the order of their places, beside what is counted of them."""
+    lying = found.row[rows[places]]
+    order = np.argsort(lying, kind="stable")
+    lying, places = lying[order], places[order]
+    for path, group, start in pool.row_groups():
+        texts = pool.read_row_group(path, group, _TEXTS)
+        first, last = np.searchsorted(lying, (start, start + texts.num_rows))
+        mine = places[first:last]
+        by_place = np.argsort(mine)
+        table = texts.take((lying[first:last] - start)[by_place])
+        mine = mine[by_place]
+        before, _, after = lesson.turn.partition("{question}")
+        asked = pc.binary_join_element_wise(before, table["question"], after, "") if before or after else table["question"]
+        response = table["response"]
+        if lesson.view != "whole":
+            response = pa.chunked_array([pa.array([lesson.response(text) for text in response.to_pylist()], pa.string())])
+        yield pa.table(
+            {
+                "place": mine, "asked": asked, "taught": response, "problem_id": table["problem_id"], "trace_id": table["trace_id"],
+                "pool": pa.array([pool.name]).take(pa.array(np.zeros(len(mine), np.int8))),
+                "num_tokens": found.num_tokens[rows[mine]].astype(np.int32),
+                "num_loss_tokens": found.num_loss_tokens[rows[mine]].astype(np.int32),
+                "subject": table["subject"], "level": table["level"],
+            }
+        )  # fmt: skip
+
+
+def _examples(table: pa.Table) -> pa.Table:
+    """Return rows.EXAMPLE: question and response of a row become its two messages."""
+    asked, taught = table["asked"].combine_chunks(), table["taught"].combine_chunks()
+    turns = np.arange(2 * table.num_rows).reshape(2, -1).T.ravel()
+    contents = pa.concat_arrays([asked, taught]).take(pa.array(turns))
+    roles = pa.DictionaryArray.from_arrays(np.tile(np.array([0, 1], np.int8), table.num_rows), pa.array(["user", "assistant"]))
+    messages = pa.StructArray.from_arrays([roles.cast(pa.string()), contents], fields=list(MESSAGE))
+    offsets = pa.array(np.arange(table.num_rows + 1, dtype=np.int32) * 2)
+    listed = pa.ListArray.from_arrays(offsets, messages)
+    columns = [listed, *(table[name] for name in EXAMPLE.names if name != "messages")]
+    return pa.Table.from_arrays([pa.chunked_array([c]) if isinstance(c, pa.Array) else c for c in columns], names=EXAMPLE.names).cast(
+        EXAMPLE
+    )
