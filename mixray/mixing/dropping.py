@@ -8,7 +8,6 @@ never to stop.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -53,9 +52,9 @@ def _reasons(
     found: Gathered, blend: Blend, repeated: Collection[str], contaminated: Collection[str], max_tokens: int
 ) -> Iterator[tuple[str, Mask]]:
     if blend.duplicates == "drop":
-        yield "duplicates", np.isin(found.problem_key, keys_of(repeated))[found.problem] | _repeated_traces(found)
+        yield "duplicates", _of_problems(found, repeated) | _repeated_traces(found)
     if blend.contaminated == "drop":
-        yield "contaminated", np.isin(found.problem_key, keys_of(contaminated))[found.problem]
+        yield "contaminated", _of_problems(found, contaminated)
     if blend.max_repetition is not None:
         yield "repetition", found.repetition > blend.max_repetition
     if blend.max_foreign is not None:
@@ -65,13 +64,19 @@ def _reasons(
         yield "no fit", np.isnan(found.fit)
 
 
+def _of_problems(found: Gathered, ids: Collection[str]) -> Mask:
+    return np.isin(found.problem_key, keys_of(ids))[found.problem] if ids else np.zeros(len(found.problem), bool)
+
+
 def _repeated_traces(found: Gathered) -> Mask:
     """Return which candidates teach the same text as an earlier sample of the same problem in the same pool."""
-    order = np.lexsort((found.trace_key, found.sample, found.text_key, found.problem, found.pool))
-    columns: list[Any] = [found.pool[order], found.problem[order], found.text_key[order]]
-    same = np.zeros(len(order), bool)
-    if len(order):
-        same[1:] = np.all([column[1:] == column[:-1] for column in columns], axis=0)
-    repeated = np.zeros(len(order), bool)
-    repeated[order] = same
+    group = found.pool * found.num_problems + found.problem
+    several = np.flatnonzero(np.bincount(group)[group] > 1)
+    keys = (found.trace_key, found.sample, found.text_key, group)
+    order = several[np.lexsort(tuple(key[several] for key in keys))]
+    same = (np.diff(group[order], prepend=-1) == 0) & np.concatenate(([False], found.text_key[order][1:] == found.text_key[order][:-1]))[
+        : len(order)
+    ]
+    repeated = np.zeros(len(group), bool)
+    repeated[order[same]] = True
     return repeated

@@ -120,7 +120,7 @@ def run(store: Store, name: str, made_of: Ingredients, progress: StageProgress) 
 
 def _gather(store: Store, made_of: Ingredients, progress: StageProgress) -> Gathered:
     counted = {
-        name: candidates.run(store, pool, made_of.lesson(name), made_of.student, progress).read_table([*COLUMNS, "problem_id"])
+        name: candidates.run(store, pool, made_of.lesson(name), made_of.student, progress).read_table(COLUMNS)
         for name, pool in made_of.pools.items()
     }
     if not made_of.blend.needs_fit:

@@ -73,13 +73,13 @@ def pick(found: Gathered, alive: Mask, rule: Rule) -> tuple[Mask, Codes]:
         "random": draws(found.trace_key, rule.seed, "pick"),
         "fitting": found.fit,
     }
-    order = np.lexsort((found.trace_key, found.sample, preferred[rule.blend.pick], found.problem, found.pool))
-    order = order[alive[order]]
-    group = found.pool[order] * found.num_problems + found.problem[order]
-    starts = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1]))) if len(group) else np.zeros(0, np.int64)
-    sizes = np.diff(np.concatenate((starts, [len(group)])))
-    rank = np.full(len(found.problem), _LAST)
-    rank[order] = np.arange(len(group)) - np.repeat(starts, sizes)
+    group = found.pool * found.num_problems + found.problem
+    several = np.flatnonzero(alive & (np.bincount(group[alive], minlength=1)[group * alive] > 1))
+    keys = (found.trace_key, found.sample, preferred[rule.blend.pick], group)
+    order = several[np.lexsort(tuple(key[several] for key in keys))]
+    first = np.flatnonzero(np.diff(group[order], prepend=-1))
+    rank = np.where(alive, 0, _LAST)
+    rank[order] = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
     return rank < rule.blend.per_problem, rank
 
 

@@ -1,12 +1,13 @@
 """The chosen traces as training rows: texts are read here, and only those that are in.
 
 In: the pools, and chosen candidates in their order. Out: parquet files of rows.EXAMPLE. Each pool is read a row group at a time, and
-what is chosen of it is laid into a few bins by its place in the order; a bin is put in order and written. So no more than the chosen
-texts are in memory.
+what is chosen of it goes into one of a few files by its place in the order; then each is put in order and written. So memory holds one
+such part of the texts, however many rows a mixture has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from mixray.mixing.draws import Codes
@@ -24,7 +26,8 @@ from mixray.rows import EXAMPLE, MESSAGE
 from mixray.store import Artefact
 
 _TEXTS = ["trace_id", "problem_id", "question", "response", "subject", "level"]
-_ROWS_PER_FILE = 2**17
+_CHOSEN = pa.schema([("place", pa.int64()), ("asked", pa.string()), ("taught", pa.string()), *list(EXAMPLE)[1:]])
+_ROWS_PER_FILE = 2**16
 _ROWS_PER_GROUP = 2**14
 
 
@@ -32,22 +35,23 @@ def write(
     folder: Path, found: Gathered, rows: Codes, pools: Mapping[str, Artefact], lessons: Mapping[str, Lesson], progress: StageProgress
 ) -> None:
     """Write the candidates `rows`, in this order, into `folder`."""
-    bins: list[list[pa.Table]] = [[] for _ in range(-(-len(rows) // _ROWS_PER_FILE))]
-    for number, name in enumerate(found.names):
-        places = np.flatnonzero(found.pool[rows] == number)
-        for table in _chosen(pools[name], lessons[name], found, rows, places):
-            first_of_bin = np.searchsorted(table["place"].to_numpy() // _ROWS_PER_FILE, np.arange(len(bins) + 1))
-            for number_of_bin, (start, end) in enumerate(itertools.pairwise(first_of_bin)):
-                if end > start:
-                    bins[number_of_bin].append(table.slice(start, end - start))
-    for number_of_bin in range(len(bins)):
-        table = pa.concat_tables(bins[number_of_bin])
-        bins[number_of_bin] = []
-        table = table.take(np.argsort(table["place"].to_numpy()))
-        pq.write_table(
-            _examples(table), folder / f"examples-{number_of_bin:05d}.parquet", compression="zstd", row_group_size=_ROWS_PER_GROUP
-        )
-        progress.update(min((number_of_bin + 1) * _ROWS_PER_FILE, len(rows)), len(rows))
+    parts = [folder / f"part-{number:05d}.arrow" for number in range(-(-len(rows) // _ROWS_PER_FILE))]
+    with contextlib.ExitStack() as opened:
+        files = [opened.enter_context(ipc.new_file(str(part), _CHOSEN, options=ipc.IpcWriteOptions(compression="lz4"))) for part in parts]
+        for number, name in enumerate(found.names):
+            places = np.flatnonzero(found.pool[rows] == number)
+            for table in _chosen(pools[name], lessons[name], found, rows, places):
+                bounds = np.searchsorted(table["place"].to_numpy() // _ROWS_PER_FILE, np.arange(len(parts) + 1))
+                for file, (start, end) in zip(files, itertools.pairwise(bounds), strict=True):
+                    if end > start:
+                        file.write_table(table.slice(start, end - start))
+    for number, part in enumerate(parts):
+        with ipc.open_file(str(part)) as file:
+            table = file.read_all()
+        part.unlink()
+        table = _examples(table.take(np.argsort(table["place"].to_numpy())))
+        pq.write_table(table, folder / f"examples-{number:05d}.parquet", compression="zstd", row_group_size=_ROWS_PER_GROUP)
+        progress.update(min((number + 1) * _ROWS_PER_FILE, len(rows)), len(rows))
 
 
 def _chosen(pool: Artefact, lesson: Lesson, found: Gathered, rows: Codes, places: Codes) -> Iterator[pa.Table]:
@@ -74,7 +78,7 @@ def _chosen(pool: Artefact, lesson: Lesson, found: Gathered, rows: Codes, places
                 "num_tokens": found.num_tokens[rows[mine]].astype(np.int32),
                 "num_loss_tokens": found.num_loss_tokens[rows[mine]].astype(np.int32),
                 "subject": table["subject"], "level": table["level"],
-            }
+            }, schema=_CHOSEN,
         )  # fmt: skip
 
 
