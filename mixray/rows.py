@@ -74,6 +74,8 @@ EXAMPLE = pa.schema(
         ("pool", pa.string()),
         ("num_tokens", pa.int32()),
         ("num_loss_tokens", pa.int32()),
+        ("subject", pa.string()),
+        ("level", pa.int32()),
     ]
 )
 
