@@ -33,11 +33,13 @@ def difference_in_words(found: Difference, most_ids: int) -> list[str]:
 def nesting_in_words(found: Nesting) -> str:
     """Return whether what takes one pool in A takes it in B, or the other way round."""
     pool = found.pool
+    if not found.first and not found.second:
+        return f"no problem takes {pool}, in A or in B"
     if not found.first or not found.second:
-        told = " and ".join(side for side, number in (("A", found.first), ("B", found.second)) if not number)
-        return f"no problem takes {pool} in {told}" + (f"; {found.first or found.second:,} do in the other" if told in "AB" else "")
+        without, other = ("B", "A") if found.first else ("A", "B")
+        return f"no problem takes {pool} in {without}; {found.first or found.second:,} do in {other}"
     if not found.first_alone and not found.second_alone:
-        return f"the same {_plural(found.first, 'problem')} take {pool} in A and in B"
+        return f"the same {_plural(found.first, 'problem')} {'takes' if found.first == 1 else 'take'} {pool} in A and in B"
     if not found.first_alone:
         return f"nested: every problem that takes {pool} in A takes it in B ({found.first:,} of {found.second:,})"
     if not found.second_alone:
