@@ -109,7 +109,7 @@ def _table(left: tuple[str, ...], right: list[str]) -> Table:
 
 
 def _shares(out: dict[str, Any], shares: dict[str, dict[str, float | None]]) -> Table:
-    table = _table(("pool",), ["asked", "rows", "", "tokens", "", "loss tokens", "", "too long"])
+    table = _table(("pool",), ["asked", "rows", "of all", "tokens", "of all", "loss tokens", "of all", "too long"])
     for name, counts in out["pools"].items():
         share = shares[name]
         cells = [cell for count in ("rows", "tokens", "loss_tokens") for cell in (f"{counts[count]:,}", f"{share[count]:.1%}")]

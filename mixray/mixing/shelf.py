@@ -22,6 +22,7 @@ KIND = "mixtures"
 SHARES = "shares.json"
 COUNTS = ("rows", "tokens", "loss_tokens")
 ROWS_AT_ONCE = 256
+BUFFER_BYTES = 2**20
 _POOL = "pool "
 
 Taken = dict[str, tuple[tuple[str, str], ...]]
@@ -63,7 +64,9 @@ def batches(artefact: Artefact, columns: list[str] | None = None) -> Iterator[pa
     artefact.verify()
     for entry in artefact.manifest()["files"]:
         if entry["path"].endswith(".parquet"):
-            with pq.ParquetFile(f"{artefact.path}/{entry['path']}", filesystem=artefact.store.arrow_fs, pre_buffer=False) as file:
+            path = f"{artefact.path}/{entry['path']}"
+            # Without both settings a whole row group is in memory, compressed.
+            with pq.ParquetFile(path, filesystem=artefact.store.arrow_fs, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
                 for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
                     yield pa.Table.from_batches([batch])
 
