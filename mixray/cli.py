@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixray.errors import MixrayError, RecipeError
+from mixray.mixture_cli import mixture
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
 from mixray.pool_cli import pool
 from mixray.progress import Display
@@ -28,8 +29,8 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-app.add_typer(tiny, name="tiny")
-app.add_typer(pool, name="pool")
+for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture)):
+    app.add_typer(commands, name=name)
 
 
 @app.command()
@@ -41,8 +42,7 @@ def run(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: Se
 
         with Display(terminal.err) as display:
             report, answer = pipeline.run(loaded, Store(storage), display)
-        terminal.err.write(f"\n{answer}\n")
-        terminal.err.write(f"\nopen {report.path}/index.html\n" if report.store.is_local else "")
+        terminal.err.write(f"\n{answer}\n" + (f"\nopen {report.path}/index.html\n" if report.store.is_local else ""))
         terminal.err.flush()
         terminal.answer(report.path if report.store.is_local else f"{storage.rstrip('/')}/{report.label}")
 

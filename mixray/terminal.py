@@ -33,7 +33,7 @@ def harmless(text: str) -> str:
 
 def print_table(table: Table) -> None:
     """Print a table on standard output as wide as it must be: a name that is cut off cannot be copied."""
-    Console().print(table, soft_wrap=True, width=WIDEST_TABLE)
+    Console(width=WIDEST_TABLE).print(table, soft_wrap=True)  # print's own width never exceeds the console's
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
-    "completions", "models", "session", "progress", "quarantine", "threads",
+    "completions", "models", "session", "progress", "quarantine", "threads", "shelf", "export",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {
@@ -23,7 +23,8 @@ ALLOWED = {
     "terminal": set(),
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "pool_cli"},
+    "mixture_cli": FLOOR | STAGES | {"terminal", "options"},
+    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "pool_cli", "mixture_cli"},
 }
 
 
