@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,31 +31,52 @@ from mixray.store import Artefact
 
 _TEXTS = ["trace_id", "problem_id", "question", "response", "subject", "level"]
 _CHOSEN = pa.schema([("place", pa.int64()), ("asked", pa.string()), ("taught", pa.string()), *list(EXAMPLE)[1:]])
-_ROWS_PER_FILE = 2**16
+_TOKENS_PER_PART = 2**24  # some 60 MB of text: an Arrow array of strings holds 2 GB at most
 _ROWS_PER_GROUP = 2**14
+_THREADS = 2
+Result = TypeVar("Result")
 
 
 def write(
     folder: Path, found: Gathered, rows: Codes, pools: Mapping[str, Artefact], lessons: Mapping[str, Lesson], progress: StageProgress
 ) -> None:
     """Write the candidates `rows`, in this order, into `folder`."""
-    parts = [folder / f"part-{number:05d}.arrow" for number in range(-(-len(rows) // _ROWS_PER_FILE))]
+    part_of = np.cumsum(found.num_tokens[rows]) // _TOKENS_PER_PART
+    parts = [folder / f"part-{number:05d}.arrow" for number in range(int(part_of[-1]) + 1)]
     with contextlib.ExitStack() as opened:
         files = [opened.enter_context(ipc.new_file(str(part), _CHOSEN, options=ipc.IpcWriteOptions(compression="lz4"))) for part in parts]
         for number, name in enumerate(found.names):
             places = np.flatnonzero(found.pool[rows] == number)
             for table in _chosen(pools[name], lessons[name], found, rows, places):
-                bounds = np.searchsorted(table["place"].to_numpy() // _ROWS_PER_FILE, np.arange(len(parts) + 1))
+                bounds = np.searchsorted(part_of[table["place"].to_numpy()], np.arange(len(parts) + 1))
                 for file, (start, end) in zip(files, itertools.pairwise(bounds), strict=True):
                     if end > start:
                         file.write_table(table.slice(start, end - start))
-    for number, part in enumerate(parts):
-        with ipc.open_file(str(part)) as file:
-            table = file.read_all()
-        part.unlink()
-        table = _examples(table.take(np.argsort(table["place"].to_numpy())))
-        pq.write_table(table, folder / f"examples-{number:05d}.parquet", compression="zstd", row_group_size=_ROWS_PER_GROUP)
-        progress.update(min((number + 1) * _ROWS_PER_FILE, len(rows)), len(rows))
+    for number, _ in enumerate(
+        _ahead(partial(_finish, part, folder / f"examples-{place:05d}.parquet") for place, part in enumerate(parts))
+    ):
+        progress.update(number + 1, len(parts))
+
+
+def _finish(part: Path, path: Path) -> None:
+    """Write one part in its order."""
+    with ipc.open_file(str(part)) as file:
+        table = file.read_all()
+    part.unlink()
+    table = _examples(table.take(np.argsort(table["place"].to_numpy())))
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+
+
+def _ahead(calls: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """Yield the results of calls in their order while the next few run in threads; arrow computes and compresses outside the lock."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        running: deque[Future[Result]] = deque()
+        for call in calls:
+            running.append(threads.submit(call))
+            if len(running) > _THREADS:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def _chosen(pool: Artefact, lesson: Lesson, found: Gathered, rows: Codes, places: Codes) -> Iterator[pa.Table]:
@@ -59,27 +84,33 @@ def _chosen(pool: Artefact, lesson: Lesson, found: Gathered, rows: Codes, places
     lying = found.row[rows[places]]
     order = np.argsort(lying, kind="stable")
     lying, places = lying[order], places[order]
-    for path, group, start in pool.row_groups():
-        texts = pool.read_row_group(path, group, _TEXTS)
-        first, last = np.searchsorted(lying, (start, start + texts.num_rows))
-        mine = places[first:last]
-        by_place = np.argsort(mine)
-        table = texts.take((lying[first:last] - start)[by_place])
-        mine = mine[by_place]
-        before, _, after = lesson.turn.partition("{question}")
-        asked = pc.binary_join_element_wise(before, table["question"], after, "") if before or after else table["question"]
-        response = table["response"]
-        if lesson.view != "whole":
-            response = pa.chunked_array([pa.array([lesson.response(text) for text in response.to_pylist()], pa.string())])
-        yield pa.table(
-            {
-                "place": mine, "asked": asked, "taught": response, "problem_id": table["problem_id"], "trace_id": table["trace_id"],
-                "pool": pa.array([pool.name]).take(pa.array(np.zeros(len(mine), np.int8))),
-                "num_tokens": found.num_tokens[rows[mine]].astype(np.int32),
-                "num_loss_tokens": found.num_loss_tokens[rows[mine]].astype(np.int32),
-                "subject": table["subject"], "level": table["level"],
-            }, schema=_CHOSEN,
-        )  # fmt: skip
+    yield from _ahead(partial(_read, pool, lesson, found, rows, lying, places, *group) for group in pool.row_groups())
+
+
+def _read(
+    pool: Artefact, lesson: Lesson, found: Gathered, rows: Codes, lying: Codes, places: Codes, path: str, group: int, start: int
+) -> pa.Table:
+    """Return what is chosen of one row group: of the rows `lying` in the pool, in order, that are to take these `places`."""
+    texts = pool.read_row_group(path, group, _TEXTS)
+    first, last = np.searchsorted(lying, (start, start + texts.num_rows))
+    mine = places[first:last]
+    by_place = np.argsort(mine)
+    table = texts.take((lying[first:last] - start)[by_place])
+    mine = mine[by_place]
+    before, _, after = lesson.turn.partition("{question}")
+    asked = pc.binary_join_element_wise(before, table["question"], after, "") if before or after else table["question"]
+    response = table["response"]
+    if lesson.view != "whole":
+        response = pa.chunked_array([pa.array([lesson.response(text) for text in response.to_pylist()], pa.string())])
+    return pa.table(
+        {
+            "place": mine, "asked": asked, "taught": response, "problem_id": table["problem_id"], "trace_id": table["trace_id"],
+            "pool": pa.array([pool.name]).take(pa.array(np.zeros(len(mine), np.int8))),
+            "num_tokens": found.num_tokens[rows[mine]].astype(np.int32),
+            "num_loss_tokens": found.num_loss_tokens[rows[mine]].astype(np.int32),
+            "subject": table["subject"], "level": table["level"],
+        }, schema=_CHOSEN,
+    )  # fmt: skip
 
 
 def _examples(table: pa.Table) -> pa.Table:
