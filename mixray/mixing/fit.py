@@ -1,0 +1,214 @@
+"""The stage that measures: how well each accepted trace of a pool fits a student, beside the pool and reused by every mixture.
+
+In: an artefact of kind `pools` (rows.TRACE) and a student. Out: an artefact of kind `fits` (FIT), one row per accepted trace, in the
+pool's order. `forward.py` has the formulas. What survives a kill: nothing unfinished; the next run measures the pool from its start.
+
+A trace longer than `max_tokens` is never cut: its measures are null, and it is counted. Mixtures drop it by its length anyway.
+
+The same pool and student give the same file on the same kind of machine, whatever else it does and however many actors it has room for:
+a trace's block, and so the batch it is measured in, follows from the pool alone. Another kind (GPU for CPU) rounds differently: the last
+digits may differ, and where two of a token's logits all but tie, its rank by one. The artefact's hash names none of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mixray import models, rows
+from mixray.errors import MixrayError, MixtureError
+from mixray.mixing.forward import CLIP, Fit, FitActor
+from mixray.progress import StageProgress
+from mixray.store import Artefact, Store
+
+FIT = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("problem_id", pa.string()),
+        ("num_loss_tokens", pa.int32()),
+        ("perplexity", pa.float64()),  # null where the trace is longer than max_tokens
+        ("rank_surprisal", pa.float64()),  # null there, too
+    ]
+)
+BLOCK_ROWS = 64
+_CPUS_BESIDE_ACTORS = 2
+COLUMNS = ["trace_id", "question", "response", "verdict", "status"]
+# An actor's model in float32, what it computes with, and Python with its libraries.
+_BYTES_OF_FLOAT, _BYTES_OF_ACTOR = 4, 2 * 2**30
+_BYTES_OF_UNKNOWN = 16 * 2**30  # a student on the hub whose size nobody has told
+
+
+def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
+    """Return the handle of a pool's fits to a student, done or not; on which machine they are measured does not change it."""
+    settings = {"model": models.fingerprint(model), "student_prompt": student_prompt, "clip": CLIP, "max_tokens": max_tokens}
+    return store.artefact("fits", pool.name, settings, {"pool": pool})
+
+
+def run(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress) -> Artefact:
+    """Measure a pool's accepted traces, or find them measured. Ray must be up.
+
+    Args:
+        store: where artefacts lie.
+        pool: the traces.
+        model: the student (folder, `tiny:` name or hub id).
+        student_prompt: the user turn, with `{question}`.
+        max_tokens: longer traces are not measured.
+        progress: the stage's line on the terminal.
+
+    Raises:
+        MixtureError: the student cannot be loaded, its logits are not finite, or an actor did not keep running.
+        MixrayError: the student has no chat template, or one that cannot be trained.
+    """
+    artefact = handle(store, pool, model, student_prompt, max_tokens)
+    with artefact.lock():
+        if artefact.is_done():
+            return artefact
+        started = time.monotonic()
+        traces = _accepted(pool)
+        measured = _measured(pool, len(traces), models.resolve(model), student_prompt, max_tokens, progress)
+        if measured.keys() != traces.keys():
+            raise MixtureError("Some traces were not measured", seen=f"{len(measured)} of {len(traces)}", rule=pool.label)
+        table = [_row(problem_id, measured[trace_id]) for trace_id, problem_id in traces.items()]
+        with artefact.staging() as staging:
+            staging.write_table("fits.parquet", pa.Table.from_pylist(table, schema=FIT))
+            staging.outcome = _outcome(table) | {"seconds": round(time.monotonic() - started, 3)}
+    return artefact
+
+
+def _accepted(pool: Artefact) -> dict[str, str]:
+    """Return the problem of each accepted trace, in the pool's order."""
+    return {
+        row["trace_id"]: row["problem_id"]
+        for table in pool.tables(["trace_id", "problem_id", "verdict", "status"])
+        for row in table.to_pylist()
+        if rows.accepted(row)
+    }
+
+
+def _row(problem_id: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """Return the FIT row of a MEASURED one."""
+    if measured["mean_surprisal"] is None:
+        return {"problem_id": problem_id, "perplexity": None, "rank_surprisal": None, **measured}
+    fit = Fit(measured["mean_surprisal"], measured["mean_rank"])
+    return {"problem_id": problem_id, "perplexity": fit.perplexity, "rank_surprisal": fit.rank_surprisal, **measured}
+
+
+def _outcome(table: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what there is to tell; the means are over the measured traces, each counting once.
+
+    `pool_rank_surprisal` is the ratio of a whole data set as the paper has it (appendix A.8): the mean of the traces' mean ranks over the
+    mean of their mean surprisals, which no single trace can dominate.
+    """
+    fits = [row for row in table if row["perplexity"] is not None]
+    outcome: dict[str, Any] = {
+        "num_traces": len(table),
+        "num_measured": len(fits),
+        "num_too_long": len(table) - len(fits),
+        "tokens": sum(row["num_tokens"] for row in fits),
+        "loss_tokens": sum(row["num_loss_tokens"] for row in fits),
+    }
+    if not fits:
+        return outcome
+    means = {name: statistics.fmean(row[name] for row in fits) for name in ("perplexity", "rank_surprisal", "mean_surprisal", "mean_rank")}
+    pool = Fit(means["mean_surprisal"], means["mean_rank"])
+    return outcome | {
+        "mean_perplexity": means["perplexity"],
+        "mean_rank_surprisal": means["rank_surprisal"],
+        "pool_rank_surprisal": pool.rank_surprisal,
+    }
+
+
+def _measured(
+    pool: Artefact, num_traces: int, source: str, student_prompt: str, max_tokens: int, progress: StageProgress
+) -> dict[str, dict[str, Any]]:
+    """Return the measures of each accepted trace by its id."""
+    measured: dict[str, dict[str, Any]] = {}
+    tokens = 0
+    for block in _blocks(pool, num_traces, source, student_prompt, max_tokens) if num_traces else ():
+        for row in block.to_pylist():
+            measured[row["trace_id"]] = row
+            tokens += row["num_tokens"]
+        progress.update(len(measured), num_traces, tokens_per_second=progress.rate(tokens))
+    return measured
+
+
+def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, max_tokens: int) -> Iterator[pa.Table]:
+    """Yield blocks of MEASURED rows in the pool's order."""
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    paths = sorted(f"{pool.path}/{entry['path']}" for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
+    on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
+    actors = min(_room(source, on_gpu), math.ceil(num_traces / BLOCK_ROWS))
+    with _data_context(actors), _told_as_mixture_errors(source):
+        yield from (
+            ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
+            # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
+            # along to the actor, which has mixray imported: a filter of its own would import it in every process that reads.
+            .repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True)
+            .map_batches(
+                FitActor,
+                batch_size=None,
+                batch_format="pyarrow",
+                fn_constructor_args=(source, student_prompt, max_tokens, on_gpu),
+                compute=ActorPoolStrategy(min_size=1, max_size=actors),
+                num_cpus=1,
+                num_gpus=1 if on_gpu else 0,
+            )
+            .iter_batches(batch_size=None, batch_format="pyarrow")
+        )
+
+
+def _room(source: str, on_gpu: bool) -> int:
+    """Return how many actors the cluster has room for: one per GPU, else one per two CPUs as far as the memory goes; at least one."""
+    import ray
+
+    resources = ray.cluster_resources()
+    if on_gpu:
+        return int(resources["GPU"])
+    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _BYTES_OF_UNKNOWN
+    by_memory = resources.get("memory", 0) / (_BYTES_OF_FLOAT / 2 * weights + _BYTES_OF_ACTOR)  # most are stored in 2 bytes
+    return max(1, min(int(resources.get("CPU", 1)) // 2, int(by_memory)))
+
+
+@contextlib.contextmanager
+def _data_context(actors: int) -> Iterator[None]:
+    """Set Ray Data up for this execution alone: in order, quiet, and without a limit on how long a block may take."""
+    from ray.data import DataContext, ExecutionResources
+
+    context = DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    # Each further process spends seconds on imports that the actors wait for; reading takes next to nothing.
+    context.execution_options.resource_limits = ExecutionResources(cpu=actors + _CPUS_BESIDE_ACTORS)
+    context.execution_no_progress_timeout_s = -1
+    context.raise_original_map_exception = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    with DataContext.current(context):
+        yield
+
+
+@contextlib.contextmanager
+def _told_as_mixture_errors(source: str) -> Iterator[None]:
+    """Let mixray's own errors, raised in actors, through as they are; tell Ray's as a MixtureError."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, MixrayError) and not isinstance(link, RayError):
+                raise link from error
+            link = getattr(link, "cause", None) or link.__cause__
+        last_line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        raise MixtureError(
+            "A pool could not be measured", seen=last_line, rule=f"student {source}", do="check the memory, then run again"
+        ) from error
