@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ import pyarrow as pa
 
 from mixray import models, rows
 from mixray.errors import MixrayError, MixtureError
-from mixray.mixing.forward import CLIP, FitActor
+from mixray.mixing.forward import CLIP, Fit, FitActor
 from mixray.progress import StageProgress
 from mixray.store import Artefact, Store
 
@@ -37,12 +38,11 @@ FIT = pa.schema(
     ]
 )
 BLOCK_ROWS = 64
+_ACTOR_ROWS = 256  # for fewer, another actor would not have started in time
 _CPUS_BESIDE_ACTORS = 2
-_KEPT_BY = ["verdict", "status"]
-_MEASURED_BY = ["trace_id", "question", "response"]
-# An actor's model in float32, what it computes with, and Python with its libraries.
-_BYTES_OF_FLOAT, _BYTES_OF_ACTOR = 4, 2 * 2**30
-_BYTES_OF_UNKNOWN = 16 * 2**30  # a student on the hub whose size nobody has told
+COLUMNS = ["trace_id", "question", "response", "verdict", "status"]
+_ACTOR_BYTES = 2 * 2**30  # what an actor computes with, and Python with its libraries
+_UNKNOWN_BYTES = 16 * 2**30  # weights of a student on the hub, whose size nobody has told
 
 
 def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
@@ -75,7 +75,7 @@ def run(store: Store, pool: Artefact, model: str, student_prompt: str, max_token
         measured = _measured(pool, len(traces), models.resolve(model), student_prompt, max_tokens, progress)
         if measured.keys() != traces.keys():
             raise MixtureError("Some traces were not measured", seen=f"{len(measured)} of {len(traces)}", rule=pool.label)
-        table = [{"trace_id": name, "problem_id": problem, **measured[name]} for name, problem in traces.items()]
+        table = [_row(problem_id, measured[trace_id]) for trace_id, problem_id in traces.items()]
         with artefact.staging() as staging:
             staging.write_table("fits.parquet", pa.Table.from_pylist(table, schema=FIT))
             staging.outcome = _outcome(table) | {"seconds": round(time.monotonic() - started, 3)}
@@ -86,26 +86,42 @@ def _accepted(pool: Artefact) -> dict[str, str]:
     """Return the problem of each accepted trace, in the pool's order."""
     return {
         row["trace_id"]: row["problem_id"]
-        for table in pool.tables(["trace_id", "problem_id", *_KEPT_BY])
+        for table in pool.tables(["trace_id", "problem_id", "verdict", "status"])
         for row in table.to_pylist()
         if rows.accepted(row)
     }
 
 
+def _row(problem_id: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """Return the FIT row of a MEASURED one."""
+    if measured["mean_surprisal"] is None:
+        return {"problem_id": problem_id, "perplexity": None, "rank_surprisal": None, **measured}
+    fit = Fit(measured["mean_surprisal"], measured["mean_rank"])
+    return {"problem_id": problem_id, "perplexity": fit.perplexity, "rank_surprisal": fit.rank_surprisal, **measured}
+
+
 def _outcome(table: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what there is to tell; `pool_rank_surprisal` is the paper's ratio of a data set: mean of mean ranks over mean surprisal."""
+    """Return what there is to tell; the means are over the measured traces, each counting once.
+
+    `pool_rank_surprisal` is the ratio of a whole data set as the paper has it (appendix A.8): the mean of the traces' mean ranks over the
+    mean of their mean surprisals, which no single trace can dominate.
+    """
     fits = [row for row in table if row["perplexity"] is not None]
-    surprisals = [math.log(row["perplexity"]) for row in fits]
-    ranks = [row["rank_surprisal"] * surprisal for row, surprisal in zip(fits, surprisals, strict=True)]
-    return {
+    outcome: dict[str, Any] = {
         "num_traces": len(table),
         "num_measured": len(fits),
         "num_too_long": len(table) - len(fits),
         "tokens": sum(row["num_tokens"] for row in fits),
         "loss_tokens": sum(row["num_loss_tokens"] for row in fits),
-        "mean_perplexity": sum(row["perplexity"] for row in fits) / len(fits) if fits else None,
-        "mean_rank_surprisal": sum(row["rank_surprisal"] for row in fits) / len(fits) if fits else None,
-        "pool_rank_surprisal": sum(ranks) / sum(surprisals) if sum(surprisals) > 0 else None,
+    }
+    if not fits:
+        return outcome
+    means = {name: statistics.fmean(row[name] for row in fits) for name in ("perplexity", "rank_surprisal", "mean_surprisal", "mean_rank")}
+    pool = Fit(means["mean_surprisal"], means["mean_rank"])
+    return outcome | {
+        "mean_perplexity": means["perplexity"],
+        "mean_rank_surprisal": means["rank_surprisal"],
+        "pool_rank_surprisal": pool.rank_surprisal,
     }
 
 
@@ -117,7 +133,7 @@ def _measured(
     tokens = 0
     for block in _blocks(pool, num_traces, source, student_prompt, max_tokens) if num_traces else ():
         for row in block.to_pylist():
-            measured[row.pop("trace_id")] = row
+            measured[row["trace_id"]] = row
             tokens += row["num_tokens"]
         progress.update(len(measured), num_traces, tokens_per_second=progress.rate(tokens))
     return measured
@@ -130,12 +146,12 @@ def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, m
 
     paths = sorted(f"{pool.path}/{entry['path']}" for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
     on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    actors = min(_room(source, on_gpu), math.ceil(num_traces / BLOCK_ROWS))
+    actors = min(_room(source, on_gpu), math.ceil(num_traces / _ACTOR_ROWS))
     with _data_context(actors), _told_as_mixture_errors(source):
         yield from (
-            ray.data.read_parquet(paths, columns=[*_MEASURED_BY, *_KEPT_BY], filesystem=pool.store.arrow_fs)
-            .map_batches(_keep_accepted, batch_size=None, batch_format="pyarrow")
-            # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster.
+            ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
+            # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
+            # along to the actor, which has mixray imported: a filter of its own would import it in every process that reads.
             .repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True)
             .map_batches(
                 FitActor,
@@ -150,10 +166,6 @@ def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, m
         )
 
 
-def _keep_accepted(table: pa.Table) -> pa.Table:
-    return table.filter([rows.accepted(row) for row in table.select(_KEPT_BY).to_pylist()]).select(_MEASURED_BY)
-
-
 def _room(source: str, on_gpu: bool) -> int:
     """Return how many actors the cluster has room for: one per GPU, else one per two CPUs as far as the memory goes; at least one."""
     import ray
@@ -161,8 +173,8 @@ def _room(source: str, on_gpu: bool) -> int:
     resources = ray.cluster_resources()
     if on_gpu:
         return int(resources["GPU"])
-    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _BYTES_OF_UNKNOWN
-    by_memory = resources.get("memory", 0) / (_BYTES_OF_FLOAT / 2 * weights + _BYTES_OF_ACTOR)  # most are stored in 2 bytes
+    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _UNKNOWN_BYTES
+    by_memory = resources.get("memory", 0) / (2 * weights + _ACTOR_BYTES)  # float32 takes twice what most are stored in
     return max(1, min(int(resources.get("CPU", 1)) // 2, int(by_memory)))
 
 

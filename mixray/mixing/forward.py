@@ -1,6 +1,6 @@
 """The forward pass behind the fits: a student reads each trace once; the ranks and surprisals of its tokens make the measures.
 
-In: blocks of traces. Out: a row of `MEASURED` for each, in the same order. Keeps nothing.
+In: blocks of traces. Out: a row of `MEASURED` for each accepted one, in the same order. Keeps nothing.
 
 For the trained tokens t of a trace (the response and the end of its turn: the last `num_loss_tokens` of `chat.encode`), with the student's
 logits z over its vocabulary given everything before t:
@@ -19,16 +19,18 @@ Shapes: B = traces of one pass, T = tokens of the longest of them, N = trained t
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
 
 from mixray import chat
 from mixray.errors import MixtureError
+from mixray.rows import accepted
 
 if TYPE_CHECKING:
     import torch
@@ -39,32 +41,47 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one pass, padding included; a longer trace has a pass of its own. More made a CPU slower (its caches), not faster."""
 HEAD_BYTES = 128 * 2**20
 """Float32 logits at hand at once: a vocabulary of 150,000 for a whole trace of 16,000 tokens would be 10 GB."""
-LEAST_SURPRISAL = 1e-6
-"""Nats of a whole trace, below which float32 tells nothing: keeps the ratio finite where a student is certain of every token."""
+LEAST_SURPRISAL = 1e-9
+"""In nats per token: keeps the ratio finite where a student is certain of every token."""
 DIGITS = 6
-"""Significant digits kept: those that float32 can promise whatever stands beside a trace in its batch."""
+"""Significant digits of a measure: about what float32 can promise whatever stands beside a trace in its batch."""
+_MOST_SURPRISAL = 700.0  # its perplexity is about the largest number there is
 
 MEASURED = pa.schema(
     [
         ("trace_id", pa.string()),
         ("num_tokens", pa.int32()),
         ("num_loss_tokens", pa.int32()),
-        ("perplexity", pa.float64()),
-        ("rank_surprisal", pa.float64()),
+        ("mean_surprisal", pa.float64()),
+        ("mean_rank", pa.float64()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How one trace fits a student; the formulas stand above."""
+    """How one trace fits a student: the means over its trained tokens, of surprisals (in nats) and of clipped ranks; not rounded."""
 
-    perplexity: float
-    rank_surprisal: float
+    mean_surprisal: float
+    mean_rank: float
+
+    @property
+    def perplexity(self) -> float:
+        """At least 1, lower where the student would sooner have written the trace itself; DIGITS digits."""
+        return _rounded(math.exp(self.mean_surprisal))
+
+    @property
+    def rank_surprisal(self) -> float:
+        """Lower where the trace teaches more; DIGITS digits."""
+        return _rounded(self.mean_rank / max(self.mean_surprisal, LEAST_SURPRISAL))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 class FitActor:
-    """Holds a student and its tokenizer; measures blocks of traces.
+    """Holds a student and its tokenizer; measures blocks of traces (columns of rows.TRACE).
 
     Args:
         source: a folder or hub id, as `models.resolve` gives it.
@@ -74,32 +91,37 @@ class FitActor:
     """
 
     def __init__(self, source: str, student_prompt: str, max_tokens: int, on_gpu: bool) -> None:
+        self.source, self.student_prompt, self.max_tokens, self.on_gpu = source, student_prompt, max_tokens, on_gpu
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The student's tokenizer."""
+        return chat.load_tokenizer(self.source)
+
+    @cached_property
+    def model(self) -> Any:
+        """The student, loaded with the first block: what a constructor raises reaches the caller of Ray Data as text alone."""
         import torch
 
-        if not on_gpu:
-            torch.set_num_threads(1)
-        self.student_prompt, self.max_tokens = student_prompt, max_tokens
-        self.tokenizer = chat.load_tokenizer(source)
-        self.model = load_student(source, "cuda" if on_gpu else "cpu", torch.bfloat16 if on_gpu else torch.float32)
+        if self.on_gpu:
+            return load_student(self.source, "cuda", torch.bfloat16)
+        torch.set_num_threads(1)  # as many as the actor has reserved
+        return load_student(self.source, "cpu", torch.float32)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Return the MEASURED rows of a block of traces (`trace_id`, `question`, `response`); null measures where one is too long.
+        """Return the MEASURED rows of the accepted among a block of traces; null measures where one is too long.
 
         Raises:
-            MixtureError: the student's logits are not finite.
+            MixtureError: the student cannot be loaded, or its logits are not finite.
+            MixrayError: it has no chat template.
             TrainingError: the chat template renders the prompt otherwise, or never ends the turn.
         """
-        encoded = {row["trace_id"]: self._encode(row["question"], row["response"]) for row in block.to_pylist()}
+        encoded = {row["trace_id"]: self._encode(row["question"], row["response"]) for row in block.to_pylist() if accepted(row)}
         fitting = {trace_id: row for trace_id, row in encoded.items() if len(row.ids) <= self.max_tokens}
         fits = dict(zip(fitting, measure(self.model, list(fitting.values()), list(fitting)), strict=True))
         measured = [
-            {
-                "trace_id": trace_id,
-                "num_tokens": len(row.ids),
-                "num_loss_tokens": row.num_loss_tokens,
-                "perplexity": fits[trace_id].perplexity if trace_id in fits else None,
-                "rank_surprisal": fits[trace_id].rank_surprisal if trace_id in fits else None,
-            }
+            {"trace_id": trace_id, "num_tokens": len(row.ids), "num_loss_tokens": row.num_loss_tokens}
+            | (asdict(fits[trace_id]) if trace_id in fits else {})
             for trace_id, row in encoded.items()
         ]
         return pa.Table.from_pylist(measured, schema=MEASURED)
@@ -120,9 +142,8 @@ def load_student(source: str, device: str, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
-        )
+        # No attention is named: transformers takes "sdpa" where the architecture has it, "eager" where not.
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise MixtureError("A student cannot be loaded", seen=source, rule=str(error).splitlines()[0], do="check its `model`") from error
     model = model.to(device).eval()
@@ -134,7 +155,7 @@ def load_student(source: str, device: str, dtype: torch.dtype) -> Any:
 
 
 def measure(model: Any, rows: Sequence[chat.Encoded], names: Sequence[str]) -> list[Fit]:
-    """Return the fit of each row to a model from `load_student`, rounded to DIGITS.
+    """Return the fit of each row to a model from `load_student`.
 
     Args:
         model: the student.
@@ -153,18 +174,12 @@ def measure(model: Any, rows: Sequence[chat.Encoded], names: Sequence[str]) -> l
 
 
 def _fit(surprisals: torch.Tensor, ranks: torch.Tensor, name: str) -> Fit:
-    total = float(surprisals.sum())
-    mean = total / len(surprisals)
-    if not mean < math.log(1e300):  # nor is NaN
+    fit = Fit(float(surprisals.mean()), float(ranks.clamp(max=CLIP).double().mean()))
+    if not fit.mean_surprisal < _MOST_SURPRISAL:  # nor is NaN
         raise MixtureError(
-            "A student's logits are not finite", seen=f"mean surprisal {mean} on trace {name}", do="check the student's weights"
+            "A student's logits are not finite", seen=f"mean surprisal {fit.mean_surprisal} on trace {name}", do="check its weights"
         )
-    rank_surprisal = float(ranks.clamp(max=CLIP).sum()) / max(total, LEAST_SURPRISAL)
-    return Fit(_rounded(math.exp(mean)), _rounded(rank_surprisal))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+    return fit
 
 
 def batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
@@ -206,15 +221,15 @@ def surprise(model: Any, rows: Sequence[chat.Encoded]) -> list[tuple[torch.Tenso
 
 
 def _surprise(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return surprisals and ranks [N]; takes the logits apart."""
+    """Return surprisals and ranks [N]."""
     import torch
 
-    logits_NV -= logits_NV.max(dim=-1, keepdim=True).values
     target_N1 = logits_NV.gather(1, targets_N[:, None])
     ranks_N = 1 + (logits_NV > target_N1).sum(dim=-1)
+    top_N1 = logits_NV.max(dim=-1, keepdim=True).values
     # In float64, since the sum is hardly above 1 where a student is nearly certain.
-    surprisals_N = logits_NV.exp_().sum(dim=-1, dtype=torch.float64).log() - target_N1[:, 0]
-    return surprisals_N, ranks_N
+    sums_N = (logits_NV - top_N1).exp_().sum(dim=-1, dtype=torch.float64)
+    return sums_N.log() + (top_N1 - target_N1)[:, 0], ranks_N
 
 
 def _logits(model: Any, out: Any, states_ND: torch.Tensor) -> torch.Tensor:
@@ -225,15 +240,10 @@ def _logits(model: Any, out: Any, states_ND: torch.Tensor) -> torch.Tensor:
     import torch
 
     dummy_1N = torch.zeros(1, len(states_ND), dtype=torch.long, device=states_ND.device)
-    with _standing_still(model.base_model, type(out)(last_hidden_state=states_ND[None].float())):
-        return model(input_ids=dummy_1N, use_cache=False).logits[0].float()
-
-
-@contextlib.contextmanager
-def _standing_still(body: Any, out: Any) -> Iterator[None]:
-    """Have a module give `out`, whatever it is asked."""
-    body.forward = lambda *args, **kwargs: out
+    still = type(out)(last_hidden_state=states_ND[None].float())
+    body = model.base_model
+    body.forward = lambda *args, **kwargs: still
     try:
-        yield
+        return model(input_ids=dummy_1N, use_cache=False).logits[0].float()
     finally:
         del body.forward
