@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -18,8 +18,9 @@ from mixray.mixture_cli import mixture
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
 from mixray.pool_cli import pool
 from mixray.progress import Display
-from mixray.recipe import Asked, Recipe, Teacher
+from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
+from mixray.run_cli import plan, run, status, sweep
 from mixray.store import Store
 from mixray.terminal import harmless, library_noise_in, print_table
 
@@ -29,56 +30,10 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
+for command in (run, sweep, plan, status):
+    app.command()(command)
 for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture)):
     app.add_typer(commands, name=name)
-
-
-@app.command()
-def run(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
-    """Make everything a recipe stands for, from teachers to the report; finds what is there already."""
-    loaded = load_recipe(recipe, overrides)
-    with library_noise_in(log_path(storage, loaded.name)) as terminal:
-        from mixray import pipeline
-
-        with Display(terminal.err) as display:
-            report, answer = pipeline.run(loaded, Store(storage), display)
-        terminal.err.write(f"\n{answer}\n" + (f"\nopen {report.path}/index.html\n" if report.store.is_local else ""))
-        terminal.err.flush()
-        terminal.answer(report.path if report.store.is_local else f"{storage.rstrip('/')}/{report.label}")
-
-
-@app.command()
-def plan(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Show what a run would make, what is there already, and what it needs. Starts nothing."""
-    loaded = load_recipe(recipe, overrides)
-    from mixray.graph import build_graph
-
-    graph = build_graph(loaded, Store(storage))
-    rows = [{"stage": stage, "artefact": item.label, "done": item.is_done()} for stage, item in graph.artefacts()]
-    needs = _needs(loaded, len(graph.arms))
-    if as_json:
-        print(json.dumps({"recipe": loaded.name, "artefacts": rows, "needs": needs}, indent=2))
-        return
-    _table(f"plan of {loaded.name}", rows, lambda row: "there" if row["done"] else "to do")
-    missing = sum(not row["done"] for row in rows)
-    print(f"{missing} of {len(rows)} artefacts are to be made. Needs: " + ", ".join(f"{value} {key}" for key, value in needs.items()))
-
-
-@app.command()
-def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Show how far a recipe's run has come: what is done with what came out, what is begun, what is missing."""
-    loaded = load_recipe(recipe, overrides)
-    from mixray.graph import build_graph
-
-    rows = []
-    for stage, item in build_graph(loaded, Store(storage)).artefacts():
-        done = item.is_done()
-        state = "done" if done else "begun" if item.store.fs.exists(item.work_path) else "missing"
-        rows.append({"stage": stage, "artefact": item.label, "state": state, "outcome": item.outcome if done else None})
-    if as_json:
-        print(json.dumps({"recipe": loaded.name, "artefacts": rows}, indent=2))
-        return
-    _table(f"status of {loaded.name}", rows, lambda row: row["state"])
 
 
 @app.command()
@@ -185,28 +140,6 @@ def tiny_build(
         with Display(terminal.err) as display:
             for line in build(models or None, folder, Store(storage), display):
                 terminal.answer(line)
-
-
-def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
-    num_benchmark = sum(source.num_problems or 0 for source in recipe.evaluate.benchmarks.values())
-    used = {pool for blend in recipe.mixtures.values() for pool in blend.names}
-    asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
-    asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
-    gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
-               + [recipe.train.num_workers * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once])  # fmt: skip
-    return {
-        "teacher answers": asked,
-        "arms": num_arms,
-        "student answers": num_arms * num_benchmark * recipe.evaluate.num_samples,
-        "GPUs at once": f"{gpus:g}",
-    }
-
-
-def _table(title: str, rows: list[dict[str, Any]], state: Any) -> None:
-    table = Table("stage", "artefact", "state", title=title, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["stage"], escape(row["artefact"]), state(row))
-    print_table(table)
 
 
 def _fail(text: str, code: int) -> NoReturn:

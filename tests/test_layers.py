@@ -24,7 +24,8 @@ ALLOWED = {
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "mixture_cli": FLOOR | STAGES | {"terminal", "options"},
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "pool_cli", "mixture_cli"},
+    "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
+    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli"},
 }
 
 

@@ -80,12 +80,19 @@ def make(folder: Path, num_rows: int = NUM_ROWS) -> None:
     for pool, length in LENGTHS.items():
         texts = np.random.default_rng(length).integers(32, 126, (num_rows, length // 3), np.uint8).view(f"S{length // 3}").ravel()
         text = pc.binary_repeat(pa.array(texts, pa.binary()).cast(pa.string()), 3)
-        table = pa.table({"problem_id": ids, "question": question, "response": text, "trace_id": pc.binary_join_element_wise(ids, pool, "/")})
-        columns = [table[name] if name in table.column_names else pa.nulls(num_rows, rows.TRACE.field(name).type) for name in rows.TRACE.names]
+        table = pa.table(
+            {"problem_id": ids, "question": question, "response": text, "trace_id": pc.binary_join_element_wise(ids, pool, "/")}
+        )
+        columns = [
+            table[name] if name in table.column_names else pa.nulls(num_rows, rows.TRACE.field(name).type) for name in rows.TRACE.names
+        ]
         artefact = store.artefact("pools", pool, {})
         with artefact.staging() as staging:
             pq.write_table(
-                pa.Table.from_arrays(columns, schema=rows.TRACE), staging.folder / "traces.parquet", compression="zstd", row_group_size=2**14
+                pa.Table.from_arrays(columns, schema=rows.TRACE),
+                staging.folder / "traces.parquet",
+                compression="zstd",
+                row_group_size=2**14,
             )
         counted = {
             "row": np.arange(num_rows), "problem_id": ids, "problem_key": key, "question_key": key, "trace_key": key ^ np.uint64(length),
@@ -115,7 +122,14 @@ def mixray(folder: Path, number: int) -> int:
     store = Store(str(folder / "runs"))
     pools = {name: store.artefact("pools", name, {}) for name in LENGTHS}
     made_of = mixing.Ingredients(
-        Blend(hard="long", easy="short"), ALPHA, pools, store.artefact("overlaps", "train", {}), "tiny:student-s", "{question}", 10**6, number
+        Blend(hard="long", easy="short"),
+        ALPHA,
+        pools,
+        store.artefact("overlaps", "train", {}),
+        "tiny:student-s",
+        "{question}",
+        10**6,
+        number,
     )
     with Display(quiet=True) as display:
         made = mixing.run(store, f"mix{number}", made_of, display.stage("mix"))
@@ -170,7 +184,9 @@ def main() -> None:
         return
     _warm(asked.side)
     began = time.perf_counter()
-    num_rows = {"mixray": mixray, "pyarrow": pyarrow, "interleave": interleave, "streaming": streaming}[asked.side](asked.folder, asked.number)
+    num_rows = {"mixray": mixray, "pyarrow": pyarrow, "interleave": interleave, "streaming": streaming}[asked.side](
+        asked.folder, asked.number
+    )
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"rows_per_second": num_rows / took, "seconds": took, "peak_bytes": peak}))

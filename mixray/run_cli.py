@@ -1,0 +1,108 @@
+"""`mixray run`, `sweep`, `plan` and `status`: a whole recipe at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mixray.errors import RecipeError
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.progress import Display
+from mixray.recipe import Asked, Recipe, Teacher
+from mixray.recipe_file import load_recipe
+from mixray.store import Store
+from mixray.terminal import library_noise_in, print_table
+
+
+def run(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
+    """Make everything a recipe stands for, from teachers to the report; finds what is there already."""
+    _run(load_recipe(recipe, overrides), storage)
+
+
+def sweep(
+    recipe: RecipeArgument,
+    alpha: Annotated[str, typer.Option(help="shares of the hard pool, with commas between")] = "0,0.1,0.2,0.5,1",
+    blend: Annotated[str | None, typer.Option(help="the blend to sweep; every blend of a hard and an easy pool where unset")] = None,
+    storage: StorageOption = "./runs",
+    overrides: SetOption = None,
+) -> None:
+    """Run a recipe at other alphas: the pools are made and judged once, and the report has the curve of each student."""
+    loaded = load_recipe(recipe, overrides)
+    swept = [name for name, each in loaded.mixtures.items() if each.pools is None and not each.stages and blend in (None, name)]
+    if not swept:
+        raise RecipeError(
+            "There is nothing to sweep",
+            seen=blend or ", ".join(loaded.mixtures),
+            rule="a blend of a hard and an easy pool has an alpha; one by `pools` or `stages` has none",
+            do=f"name one of {', '.join(loaded.mixtures)}, or give it hard and easy",
+        )
+    _run(load_recipe(recipe, [*(overrides or []), *(f"mixtures.{name}.alpha=[{alpha}]" for name in swept)]), storage)
+
+
+def _run(loaded: Recipe, storage: str) -> None:
+    with library_noise_in(log_path(storage, loaded.name)) as terminal:
+        from mixray import pipeline
+
+        with Display(terminal.err) as display:
+            report, answer = pipeline.run(loaded, Store(storage), display)
+        terminal.err.write(f"\n{answer}\n" + (f"\nopen {report.path}/index.html\n" if report.store.is_local else ""))
+        terminal.err.flush()
+        terminal.answer(report.path if report.store.is_local else f"{storage.rstrip('/')}/{report.label}")
+
+
+def plan(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show what a run would make, what is there already, and what it needs. Starts nothing."""
+    loaded = load_recipe(recipe, overrides)
+    from mixray.graph import build_graph
+
+    graph = build_graph(loaded, Store(storage))
+    rows = [{"stage": stage, "artefact": item.label, "done": item.is_done()} for stage, item in graph.artefacts()]
+    needs = _needs(loaded, len(graph.arms))
+    if as_json:
+        print(json.dumps({"recipe": loaded.name, "artefacts": rows, "needs": needs}, indent=2))
+        return
+    _table(f"plan of {loaded.name}", rows, lambda row: "there" if row["done"] else "to do")
+    missing = sum(not row["done"] for row in rows)
+    print(f"{missing} of {len(rows)} artefacts are to be made. Needs: " + ", ".join(f"{value} {key}" for key, value in needs.items()))
+
+
+def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show how far a recipe's run has come: what is done with what came out, what is begun, what is missing."""
+    loaded = load_recipe(recipe, overrides)
+    from mixray.graph import build_graph
+
+    rows = []
+    for stage, item in build_graph(loaded, Store(storage)).artefacts():
+        done = item.is_done()
+        state = "done" if done else "begun" if item.store.fs.exists(item.work_path) else "missing"
+        rows.append({"stage": stage, "artefact": item.label, "state": state, "outcome": item.outcome if done else None})
+    if as_json:
+        print(json.dumps({"recipe": loaded.name, "artefacts": rows}, indent=2))
+        return
+    _table(f"status of {loaded.name}", rows, lambda row: row["state"])
+
+
+def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
+    num_benchmark = sum(source.num_problems or 0 for source in recipe.evaluate.benchmarks.values())
+    used = {pool for blend in recipe.mixtures.values() for pool in blend.names}
+    asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
+    asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
+    gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
+               + [recipe.train.num_workers * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once])  # fmt: skip
+    return {
+        "teacher answers": asked,
+        "arms": num_arms,
+        "student answers": num_arms * num_benchmark * recipe.evaluate.num_samples,
+        "GPUs at once": f"{gpus:g}",
+    }
+
+
+def _table(title: str, rows: list[dict[str, Any]], state: Any) -> None:
+    table = Table("stage", "artefact", "state", title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["stage"], escape(row["artefact"]), state(row))
+    print_table(table)
