@@ -1,0 +1,174 @@
+"""Which problems say the same: duplicates within a set, and training problems that a benchmark holds as well.
+
+In: questions by id. Out: pairs, sorted, the same for any order of the input. Three tiers, the strongest first:
+
+* exact: the normal forms (wording.py) are equal;
+* near: the formulas are equal, token by token in any order, and of the words most are the same;
+* 13-gram: runs of 13 tokens, boilerplate apart, are shared (runs.py); for contamination only.
+
+Problems made from one template, with the same words and other numbers, are different problems. The time is near-linear: problems are
+compared where they share all of their formula and one of their rarest words, or a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from mixray.mixing.runs import Numbers, shared_runs
+from mixray.mixing.wording import wording
+
+EXACT, NEAR, RUNS = "exact", "near", "13-gram"
+LEAST_SHARED_WORDS = 0.7
+"""The Jaccard similarity of two near problems' words."""
+
+
+@dataclass(frozen=True, order=True)
+class Hit:
+    """One training problem that a benchmark's problem overlaps."""
+
+    problem_id: str
+    benchmark: str
+    benchmark_id: str
+    tier: str
+
+
+@dataclass(frozen=True, order=True)
+class Twin:
+    """A problem that repeats another one, which stays: the one with the smallest id."""
+
+    problem_id: str
+    of: str
+    tier: str
+
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass
+class _Text(Generic[Name]):
+    """A normal form, and the problems whose questions have it."""
+
+    numbers: Numbers
+    formula: bytes
+    words: frozenset[int]
+    names: list[Name] = field(default_factory=list)
+
+
+def contamination(problems: Mapping[str, str], benchmarks: Mapping[str, Mapping[str, str]]) -> list[Hit]:
+    """Return every overlap of a training problem with a benchmark's problem, in its strongest tier.
+
+    Exact and near overlaps are told pair by pair. Shared runs are told once for a training problem and a benchmark that have no stronger
+    overlap, with the benchmark's problem that is covered best.
+    """
+    vocabulary: dict[str, int] = {}
+    ours = _texts(sorted(problems.items()), vocabulary)
+    asked = sorted((name, *row) for name, rows in benchmarks.items() for row in rows.items())
+    theirs = _texts((((name, problem_id), question) for name, problem_id, question in asked), vocabulary)
+    tiers = _near(ours, theirs) | _same(ours, theirs)
+    best: dict[tuple[int, str], tuple[float, str]] = {}
+    stronger = {(our, name) for our, their in tiers for name, _ in theirs[their].names}
+    for our, their, covered in shared_runs([text.numbers for text in ours], [text.numbers for text in theirs]):
+        for name, problem_id in theirs[their].names:
+            if (our, name) not in stronger:
+                best[our, name] = min(best.get((our, name), (0.0, "")), (-covered, problem_id))
+    found = [(our, *name, tier) for (our, their), tier in tiers.items() for name in theirs[their].names]
+    found += [(our, name, problem_id, RUNS) for (our, name), (_, problem_id) in best.items()]
+    return sorted(Hit(problem_id, *overlap) for our, *overlap in found for problem_id in ours[our].names)
+
+
+def duplicates(problems: Mapping[str, str]) -> list[Twin]:
+    """Return the problems that repeat another one, each with the one that stays.
+
+    Problems are taken by id: one that is near to none of those that stay, stays. So each is near to the one it is a twin of, which
+    chains of ever so slightly changed problems would not be.
+    """
+    texts = _texts(sorted(problems.items()), {})
+    index = _Index(texts, _shared_formulas(texts))
+    twins = []
+    for text in texts:  # by the smallest id of each, since they were read in that order
+        first, *others = text.names
+        near = min(index.near(text), key=lambda kept: kept.names[0], default=None)
+        if near is None:
+            index.add(text)
+            twins += [Twin(problem_id, first, EXACT) for problem_id in others]
+        else:
+            twins += [Twin(problem_id, near.names[0], NEAR) for problem_id in text.names]
+    return sorted(twins)
+
+
+def _texts(questions: Iterable[tuple[Name, str]], vocabulary: dict[str, int]) -> list[_Text[Name]]:
+    """Return the different normal forms in the order of the questions; a question that says nothing has none."""
+    texts: dict[bytes, _Text[Name]] = {}
+    for name, question in questions:
+        form = wording(question)
+        if not form.tokens:
+            continue
+        numbers = np.array([vocabulary.setdefault(token, len(vocabulary)) for token in form.tokens], dtype=np.int32)
+        key = numbers.tobytes()
+        if key not in texts:
+            flags = np.array(form.in_formula)
+            texts[key] = _Text(numbers, np.sort(numbers[flags]).tobytes(), frozenset(numbers[~flags].tolist()))
+        texts[key].names.append(name)
+    return list(texts.values())
+
+
+def _same(ours: Sequence[_Text], theirs: Sequence[_Text]) -> dict[tuple[int, int], str]:
+    places = {text.numbers.tobytes(): place for place, text in enumerate(theirs)}
+    met = ((our, places.get(text.numbers.tobytes())) for our, text in enumerate(ours))
+    return {(our, their): EXACT for our, their in met if their is not None}
+
+
+def _near(ours: Sequence[_Text], theirs: Sequence[_Text]) -> dict[tuple[int, int], str]:
+    index = _Index([*ours, *theirs], {text.formula for text in ours} & {text.formula for text in theirs})
+    places = {id(text): place for place, text in enumerate(theirs)}
+    for text in theirs:
+        index.add(text)
+    return {(our, places[id(near)]): NEAR for our, text in enumerate(ours) for near in index.near(text)}
+
+
+def _shared_formulas(texts: Iterable[_Text]) -> set[bytes]:
+    return {formula for formula, count in Counter(text.formula for text in texts).items() if count > 1}
+
+
+class _Index:
+    """Texts by formula and rarest words: finds those near to a text without looking at all the others.
+
+    Two sets of words as similar as LEAST_SHARED_WORDS share one of the first few words of each, whatever the order of words, and with the
+    rarest first few texts share these by chance.
+    """
+
+    def __init__(self, texts: Sequence[_Text], formulas: set[bytes]) -> None:
+        self._lists: dict[bytes, dict[int, list[_Text]]] = {formula: {} for formula in formulas}
+        self._counts = Counter(word for text in texts for word in text.words)
+
+    def add(self, text: _Text) -> None:
+        """Take in a text, where others may have its formula."""
+        if (lists := self._lists.get(text.formula)) is not None:
+            for word in self._rarest(text.words):
+                lists.setdefault(word, []).append(text)
+
+    def near(self, text: _Text) -> list[_Text]:
+        """Return the texts that were taken in and are near this one, but not the same."""
+        lists = self._lists.get(text.formula)
+        if not lists:
+            return []
+        met = {id(other): other for word in self._rarest(text.words) for other in lists.get(word, ())}
+        return [other for other in met.values() if _similar(text, other)]
+
+    def _rarest(self, words: frozenset[int]) -> list[int]:
+        if not words:
+            return []
+        first = len(words) - math.ceil(LEAST_SHARED_WORDS * len(words) - 1e-9) + 1
+        return sorted(words, key=lambda word: (self._counts[word], word))[:first]
+
+
+def _similar(one: _Text, other: _Text) -> bool:
+    shared = len(one.words & other.words)
+    every = len(one.words) + len(other.words) - shared
+    return shared >= LEAST_SHARED_WORDS * every and not np.array_equal(one.numbers, other.numbers)
