@@ -16,15 +16,18 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixray.mixing.runs import Numbers, shared_runs
 from mixray.mixing.wording import wording
 
 EXACT, NEAR, RUNS = "exact", "near", "13-gram"
-LEAST_SHARED_WORDS = 0.7
+_BETWEEN = np.int32(-1).tobytes()
+LEAST_SHARED_WORDS = 0.85
 """The Jaccard similarity of two near problems' words."""
 
 
@@ -113,9 +116,15 @@ def _texts(questions: Iterable[tuple[Name, str]], vocabulary: dict[str, int]) ->
         key = numbers.tobytes()
         if key not in texts:
             flags = np.array(form.in_formula)
-            texts[key] = _Text(numbers, np.sort(numbers[flags]).tobytes(), frozenset(numbers[~flags].tolist()))
+            texts[key] = _Text(numbers, _formulas(numbers, flags), frozenset(numbers[~flags].tolist()))
         texts[key].names.append(name)
     return list(texts.values())
+
+
+def _formulas(numbers: Numbers, flags: NDArray[np.bool_]) -> bytes:
+    """Return the formulas between the words, in any order: whole ones, so that what is swapped within one makes another."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False)).tolist()
+    return _BETWEEN.join(sorted(numbers[begin:end].tobytes() for begin, end in zip(edges[::2], edges[1::2], strict=True)))
 
 
 def _same(ours: Sequence[_Text], theirs: Sequence[_Text]) -> dict[tuple[int, int], str]:
@@ -139,33 +148,34 @@ def _shared_formulas(texts: Iterable[_Text]) -> set[bytes]:
 class _Index:
     """Texts by formula and rarest words: finds those near to a text without looking at all the others.
 
-    Two sets of words as similar as LEAST_SHARED_WORDS share one of the first few words of each, whatever the order of words, and with the
-    rarest first few texts share these by chance.
+    Two sets of words as similar as LEAST_SHARED_WORDS share two of the first few words of each, whatever the order of words, and with the
+    rarest first few texts share two of these by chance, even where all have the same formula: none.
     """
 
     def __init__(self, texts: Sequence[_Text], formulas: set[bytes]) -> None:
-        self._lists: dict[bytes, dict[int, list[_Text]]] = {formula: {} for formula in formulas}
+        self._lists: dict[bytes, dict[tuple[int, ...], list[_Text]]] = {formula: {} for formula in formulas}
         self._counts = Counter(word for text in texts for word in text.words)
 
     def add(self, text: _Text) -> None:
         """Take in a text, where others may have its formula."""
         if (lists := self._lists.get(text.formula)) is not None:
-            for word in self._rarest(text.words):
-                lists.setdefault(word, []).append(text)
+            for pair in self._rarest(text.words):
+                lists.setdefault(pair, []).append(text)
 
     def near(self, text: _Text) -> list[_Text]:
         """Return the texts that were taken in and are near this one, but not the same."""
         lists = self._lists.get(text.formula)
         if not lists:
             return []
-        met = {id(other): other for word in self._rarest(text.words) for other in lists.get(word, ())}
+        met = {id(other): other for pair in self._rarest(text.words) for other in lists.get(pair, ())}
         return [other for other in met.values() if _similar(text, other)]
 
-    def _rarest(self, words: frozenset[int]) -> list[int]:
-        if not words:
-            return []
-        first = len(words) - math.ceil(LEAST_SHARED_WORDS * len(words) - 1e-9) + 1
-        return sorted(words, key=lambda word: (self._counts[word], word))[:first]
+    def _rarest(self, words: frozenset[int]) -> list[tuple[int, ...]]:
+        """Return the pairs of the rarest words; a single word is similar to itself alone."""
+        if len(words) < 2:
+            return [tuple(words)] if words else []
+        first = len(words) - math.ceil(LEAST_SHARED_WORDS * len(words) - 1e-9) + 2
+        return list(combinations(sorted(words, key=lambda word: (self._counts[word], word))[:first], 2))
 
 
 def _similar(one: _Text, other: _Text) -> bool:

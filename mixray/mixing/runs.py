@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 RUN_TOKENS = 13
 MOST_TEXTS = 10
 """A run that more texts than this hold, both sides together, is boilerplate: it says nothing about where a text comes from."""
-LEAST_COVERED = 0.5
+LEAST_COVERED = 0.7
 """The share of the shorter text's runs that a pair has to share."""
 
 Numbers = NDArray[np.int32]

@@ -3,9 +3,9 @@ r"""The normal form of a question: what is left of its wording when dress and la
 In: a question, as somebody wrote it. Out: a `Wording`, its tokens in order, each a word or a part of a formula. Pure, and linear in the
 length of any text.
 
-Gone are: drawing code, the instructions that prompts put around a question ("Solve:", "Let's think step by step ..."), case, punctuation,
-dollars, spacing, sizes and fonts. Written in one way are: Unicode's signs, fractions, products, comparisons, thousands. Kept are numbers,
-operators, commands and variables, each a token of its own, and brackets around formulas: `2(x+1)` is not `2x+1`, nor `2^{n+1}` `2^n+1`.
+Gone are: drawing code, what prompts put around a question (instructions.py), case, punctuation, dollars, spacing, sizes and fonts.
+Written in one way are: Unicode's signs, fractions, products, comparisons, thousands. Kept are numbers, numerals, operators, commands and
+variables, each a token of its own, and brackets around formulas: `2(x+1)` is not `2x+1`, nor `2^{n+1}` `2^n+1`.
 
 Where maths begins cannot be told from dollars, which are money as often, and a question may be copied without them. So a token is judged
 by itself and its neighbours: a single letter is a variable, but `a` and `i`, which are words, and so are longer names such as `xy` or
@@ -18,6 +18,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from itertools import compress
+
+from mixray.mixing.instructions import MARKS, without_instructions
 
 _DRAWINGS = (("[asy]", "[/asy]"), (r"\begin{asy}", r"\end{asy}"), (r"\begin{tikzpicture}", r"\end{tikzpicture}"))
 _PICTURE = re.compile(r"\\includegraphics\s*(?:\[[^][]*\])?\s*\{[^{}]*\}")
@@ -34,14 +36,6 @@ _SIGNS = str.maketrans(
     }
 )  # fmt: skip
 _BARE_FRACTION = re.compile(r"(\\[dtc]?frac\s*\d)(?=\d)")
-_LABEL = re.compile(
-    r"\s*(?:please\s+)?(?:(?:solve|answer)(?:\s+(?:the|this)(?:\s+following)?(?:\s+math)?\s+(?:problem|question))?|question|problem|q)\s*:"
-)
-_HOW_TO_ANSWER = re.compile(r"step by step|answer.{0,40}\\boxed|\\boxed.{0,40}answer")
-_LONGEST_INSTRUCTION = 200  # characters; a longer sentence says more than how to answer
-_MOST_INSTRUCTIONS = 3
-_SENTENCE = re.compile(rf"[^.?\n]{{0,{_LONGEST_INSTRUCTION}}}[.?\n]\s*(?=\S)")
-
 _TOKEN = re.compile(
     r"""
       \\\\
@@ -53,7 +47,8 @@ _TOKEN = re.compile(
     | \.\d+
     | [\u3040-\u30ff\u3400-\u9fff]                          # scripts without blanks between words
     | [^\W\d_\u3040-\u30ff\u3400-\u9fff]+(?:['-][^\W\d_\u3040-\u30ff\u3400-\u9fff]+)*
-    | [-+*/^_=<>|!%'(){}[\]]
+    | --+                                                   # a dash
+    | [-+*/^_=<>|!%'(){}[\].?:]
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -62,7 +57,7 @@ _DRESS = (
     "left right big bigl bigr bigg biggl biggr middle quad qquad enspace thinspace displaystyle textstyle scriptstyle limits nolimits "
     "text textrm textbf textit textsf texttt textnormal mathrm mathbf mathit mathsf mathbb mathcal mathscr boldsymbol bold mbox hbox fbox "
     "operatorname emph rm bf it tiny small footnotesize large huge hline smallskip medskip bigskip noindent indent allowbreak dots ldots "
-    "cdots dotsb dotsc dotsm dotso vdots ddots underline mathop mathbin mathrel ensuremath par newline centering item"
+    "cdots dotsb dotsc dotsm dotso vdots ddots underline mathop mathbin mathrel ensuremath par newline centering item boxed"
 )
 _GONE = frozenset([*(rf"\{name}" for name in _DRESS.split()), *(rf"\{sign}" for sign in "!,;: \n\t()[]$#&_-/'\"`\\<>=@")])
 _ONE_WAY = {
@@ -82,6 +77,11 @@ _BRACKETS = _OPENING | _CLOSING
 _SOMETIMES_PUNCTUATION = frozenset("!'-_")
 _LONGEST_VARIABLE = 3
 _WORDS_OF_ONE_LETTER = frozenset("ai")
+_NAMED_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
+    "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half twice thrice dozen"
+)
+_NUMERALS = frozenset(_NAMED_NUMBERS.split())
 _FIRST_OF_SCRIPTS_WITHOUT_BLANKS = "\u3040"
 
 
@@ -105,10 +105,11 @@ class Wording:
 
 def wording(question: str) -> Wording:
     """Return a question's normal form; it has no tokens where the question says nothing."""
-    text = without_instructions(without_drawings(_in_plain_signs(question)))
+    text = without_drawings(_in_plain_signs(question))
     if "frac" in text:
         text = _BARE_FRACTION.sub(r"\1 ", text)
-    return _judged(_grouped(_TOKEN.findall(text)))
+    tokens = without_instructions(_grouped(_TOKEN.findall(text)))
+    return _judged([token for token in tokens if token not in MARKS])
 
 
 def without_drawings(text: str) -> str:
@@ -124,26 +125,11 @@ def without_drawings(text: str) -> str:
     return _PICTURE.sub(" ", text) if r"\includegraphics" in text else text
 
 
-def without_instructions(text: str) -> str:
-    """Return lower-cased `text` without a label before the question and without first and last sentences on how to answer."""
-    text = text.strip()
-    if label := _LABEL.match(text):
-        text = text[label.end() :]
-    for _ in range(_MOST_INSTRUCTIONS):
-        begin = max(len(text) - _LONGEST_INSTRUCTION, 0)
-        cut = max(text.rfind(end, begin, -2) for end in ".?\n")
-        if cut < 0 or not _HOW_TO_ANSWER.search(text, cut):
-            break
-        text = text[: cut + 1].rstrip()
-    first = _SENTENCE.match(text)
-    return text[first.end() :] if first and _HOW_TO_ANSWER.search(first[0]) else text
-
-
 def _in_plain_signs(question: str) -> str:
     if question.isascii():
         return question.lower()
-    text = _SUPERSCRIPTS.sub(lambda match: "^" + match[0], question)
-    text = _VULGAR_FRACTION.sub(lambda match: " " + match[0], text)
+    text = _SUPERSCRIPTS.sub(r"^\g<0>", question)
+    text = _VULGAR_FRACTION.sub(r" \g<0>", text)
     # Signs before and after: NFKC makes two letters of some, and makes some of others.
     return unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS).lower()
 
@@ -179,10 +165,12 @@ def _spelled(item: str) -> list[str]:
         return [_ONE_WAY.get(item, item)]
     if first.isdigit():
         return [item if item.isdigit() else _THOUSANDS.sub("", item)]
-    if first == ".":
-        return ["0" + item]
     if len(item) == 1:
         return [_ONE_WAY.get(item, item)]
+    if first == ".":
+        return ["0" + item]
+    if first == "-":
+        return []
     if "'" in item:
         item = item.replace("'", "")
     if "-" not in item:
@@ -196,7 +184,8 @@ def _spelled(item: str) -> list[str]:
 def _judged(tokens: list[str]) -> Wording:
     """Return the tokens without those signs that are punctuation where they stand, and which of them are part of a formula."""
     flags = [
-        not token[0].isalpha() or (len(token) <= _LONGEST_VARIABLE and _is_variable(tokens, place)) for place, token in enumerate(tokens)
+        not token[0].isalpha() or token in _NUMERALS or (len(token) <= _LONGEST_VARIABLE and _is_variable(tokens, place))
+        for place, token in enumerate(tokens)
     ]
     dropped = set() if _BRACKETS.isdisjoint(tokens) else _brackets_in_prose(tokens, flags)
     if not _SOMETIMES_PUNCTUATION.isdisjoint(tokens):
