@@ -38,11 +38,11 @@ FIT = pa.schema(
     ]
 )
 BLOCK_ROWS = 64
+_ACTOR_ROWS = 256  # for fewer, another actor would not have started in time
 _CPUS_BESIDE_ACTORS = 2
 COLUMNS = ["trace_id", "question", "response", "verdict", "status"]
-# An actor's model in float32, what it computes with, and Python with its libraries.
-_BYTES_OF_FLOAT, _BYTES_OF_ACTOR = 4, 2 * 2**30
-_BYTES_OF_UNKNOWN = 16 * 2**30  # a student on the hub whose size nobody has told
+_ACTOR_BYTES = 2 * 2**30  # what an actor computes with, and Python with its libraries
+_UNKNOWN_BYTES = 16 * 2**30  # weights of a student on the hub, whose size nobody has told
 
 
 def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
@@ -146,7 +146,7 @@ def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, m
 
     paths = sorted(f"{pool.path}/{entry['path']}" for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
     on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    actors = min(_room(source, on_gpu), math.ceil(num_traces / BLOCK_ROWS))
+    actors = min(_room(source, on_gpu), math.ceil(num_traces / _ACTOR_ROWS))
     with _data_context(actors), _told_as_mixture_errors(source):
         yield from (
             ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
@@ -173,8 +173,8 @@ def _room(source: str, on_gpu: bool) -> int:
     resources = ray.cluster_resources()
     if on_gpu:
         return int(resources["GPU"])
-    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _BYTES_OF_UNKNOWN
-    by_memory = resources.get("memory", 0) / (_BYTES_OF_FLOAT / 2 * weights + _BYTES_OF_ACTOR)  # most are stored in 2 bytes
+    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _UNKNOWN_BYTES
+    by_memory = resources.get("memory", 0) / (2 * weights + _ACTOR_BYTES)  # float32 takes twice what most are stored in
     return max(1, min(int(resources.get("CPU", 1)) // 2, int(by_memory)))
 
 

@@ -19,7 +19,6 @@ Shapes: B = traces of one pass, T = tokens of the longest of them, N = trained t
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -222,15 +221,15 @@ def surprise(model: Any, rows: Sequence[chat.Encoded]) -> list[tuple[torch.Tenso
 
 
 def _surprise(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return surprisals and ranks [N]; takes the logits apart."""
+    """Return surprisals and ranks [N]."""
     import torch
 
-    logits_NV -= logits_NV.max(dim=-1, keepdim=True).values
     target_N1 = logits_NV.gather(1, targets_N[:, None])
     ranks_N = 1 + (logits_NV > target_N1).sum(dim=-1)
+    top_N1 = logits_NV.max(dim=-1, keepdim=True).values
     # In float64, since the sum is hardly above 1 where a student is nearly certain.
-    surprisals_N = logits_NV.exp_().sum(dim=-1, dtype=torch.float64).log() - target_N1[:, 0]
-    return surprisals_N, ranks_N
+    sums_N = (logits_NV - top_N1).exp_().sum(dim=-1, dtype=torch.float64)
+    return sums_N.log() + (top_N1 - target_N1)[:, 0], ranks_N
 
 
 def _logits(model: Any, out: Any, states_ND: torch.Tensor) -> torch.Tensor:
@@ -241,15 +240,10 @@ def _logits(model: Any, out: Any, states_ND: torch.Tensor) -> torch.Tensor:
     import torch
 
     dummy_1N = torch.zeros(1, len(states_ND), dtype=torch.long, device=states_ND.device)
-    with _standing_still(model.base_model, type(out)(last_hidden_state=states_ND[None].float())):
-        return model(input_ids=dummy_1N, use_cache=False).logits[0].float()
-
-
-@contextlib.contextmanager
-def _standing_still(body: Any, out: Any) -> Iterator[None]:
-    """Have a module give `out`, whatever it is asked."""
-    body.forward = lambda *args, **kwargs: out
+    still = type(out)(last_hidden_state=states_ND[None].float())
+    body = model.base_model
+    body.forward = lambda *args, **kwargs: still
     try:
-        yield
+        return model(input_ids=dummy_1N, use_cache=False).logits[0].float()
     finally:
         del body.forward
