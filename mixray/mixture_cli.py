@@ -14,7 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mixray.options import JsonOption, StorageOption, log_path
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.progress import Display
+from mixray.recipe_file import load_recipe
 from mixray.store import Artefact, Store
 from mixray.terminal import harmless, library_noise_in, print_table
 
@@ -26,6 +28,18 @@ ForceOption = Annotated[bool, typer.Option("--force", help="replace a former exp
 MOST_CHARACTERS = 1500
 """Of one turn of a sample row."""
 MOST_IDS = 5
+
+
+@mixture.command("make")
+def make(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
+    """Make the mixtures of a recipe and stop there: a run without its students. Pools that are there are not made again."""
+    loaded = load_recipe(recipe, overrides)
+    with library_noise_in(log_path(storage, f"{loaded.name}-mixtures")) as terminal:
+        from mixray import pipeline
+
+        with Display(terminal.err) as display:
+            for made in pipeline.make_mixtures(loaded, Store(storage), display).values():
+                terminal.answer(made.path if made.store.is_local else f"{storage.rstrip('/')}/{made.label}")
 
 
 @mixture.command("ls")
@@ -41,7 +55,7 @@ def ls(storage: StorageOption = "./runs", as_json: JsonOption = False) -> None:
     if found:
         print_table(_figures(found))
     elif not every:
-        print(f"{storage} holds no mixture; `mixray run RECIPE` makes some")
+        print(f"{storage} holds no mixture; `mixray mixture make RECIPE` makes some")
     if len(every) > len(found):
         print(f"not shown, of an earlier version: {', '.join(_name(item) for item, out in every if not shelf.tells_its_pools(out))}")
 

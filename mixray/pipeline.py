@@ -142,6 +142,19 @@ def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Arte
     return graph.pools
 
 
+def make_mixtures(recipe: Recipe, store: Store, display: Display) -> dict[str, Artefact]:
+    """Make the mixtures of a recipe, with the pools they need, and nothing after them; return them by name."""
+    graph = build_graph(recipe, store)
+    with disk_errors_explained(store.url), ExitStack() as session:
+        asking = any(not graph.pools[name].is_done() and (recipe.judge or isinstance(recipe.teachers[name], Asked)) for name in graph.pools)
+        if asking or any(mix.made_of.blend.needs_fit and not mix.artefact.is_done() for mix in graph.mixes):
+            session.enter_context(ray_session())
+        gather_problems(recipe, graph, store, display)
+        ask_teachers(recipe, graph, store, display)
+        mix_pools(recipe, graph, store, display)
+    return {mix.name: mix.artefact for mix in graph.mixes}
+
+
 def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: Store, display: Display) -> Artefact:
     """Make a pool of existing traces over a problem set, as a recipe with the same two would find it; needs no cluster."""
     with disk_errors_explained(store.url):

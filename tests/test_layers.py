@@ -23,7 +23,7 @@ ALLOWED = {
     "terminal": set(),
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
-    "mixture_cli": FLOOR | STAGES | {"terminal", "options"},
+    "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
     "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli"},
 }
