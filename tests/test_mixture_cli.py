@@ -71,7 +71,7 @@ def test_ls_lists_mixtures_with_what_was_asked_and_what_they_hold(made: Storage,
 
 def test_an_empty_storage_says_how_to_fill_it(tmp_path: Path, capsys: Capture) -> None:
     assert called("mixture", "ls", "--storage", str(tmp_path / "none")) == 0
-    assert "holds no mixture; `mixray run RECIPE` makes some" in capsys.readouterr().out
+    assert "holds no mixture; `mixray mixture make RECIPE` makes some" in capsys.readouterr().out
 
 
 def test_a_mixture_of_an_earlier_version_is_listed_as_such(tmp_path: Path, capsys: Capture) -> None:

@@ -55,6 +55,31 @@ def measure() -> Iterator[dict[str, object]]:
         }  # fmt: skip
 
 
+def further_alpha() -> dict[str, object]:
+    """Make the pools and two mixtures of a small recipe, then another alpha of the same; tell how many times longer the first took."""
+    from mixray.mixing import shelf
+    from mixray.pipeline import make_mixtures
+    from mixray.progress import Display
+    from mixray.recipe_file import load_recipe
+    from mixray.store import Store
+
+    def build(alpha: float, store: Store) -> float:
+        recipe = load_recipe("tiny", ["problems.num_problems=400", f"mixtures.mix.alpha=[{alpha}]"])
+        began = time.perf_counter()
+        with Display(quiet=True) as display:
+            make_mixtures(recipe, store, display)
+        return time.perf_counter() - began
+
+    with tempfile.TemporaryDirectory(prefix="mixray-bench-") as folder:
+        store = Store(folder)
+        first = build(0.1, store)
+        before = {path: path.stat().st_mtime_ns for path in Path(folder, "pools").rglob("*")}
+        further = [build(alpha, store) for alpha in (0.2, 0.3, 0.4, 0.5, 0.6)]
+        asked_again = before != {path: path.stat().st_mtime_ns for path in Path(folder, "pools").rglob("*")}
+        told = tell("first mixture with its pools over a further alpha", [first / seconds for seconds in further], 50.0)
+        return told | {"met": told["met"] and not asked_again and len(shelf.mixtures(store)) == 6}
+
+
 def _child(side: str, folder: str, number: int = 0) -> dict[str, float]:
     command = [sys.executable, __file__, side, folder, str(number)]
     told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=900).stdout

@@ -1,6 +1,6 @@
 """`make bench`: speed as ratios, both sides in one process and one run, interleaved, the first round thrown away.
 
-    python tests/bench/run.py [packing] [verdicts] [pipeline] [memory]
+    python tests/bench/run.py [packing] [verdicts] [pipeline] [memory] [mixing] [overlaps]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
 the largest seen; of memory, bytes. Ends with 1 where one is not met, or where the two sides of a benchmark do not come to the same.
@@ -8,6 +8,7 @@ the largest seen; of memory, bytes. Ends with 1 where one is not met, or where t
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import memory
+import mixing
 import packing
 import pipeline
 import verdicts
@@ -27,6 +29,7 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "verdicts": lambda: (measure(make()) for make in (verdicts.clean, verdicts.pathological)),
     "pipeline": lambda: pipeline.measure(ROUNDS),
     "memory": lambda: iter([memory.measure()]),
+    "mixing": lambda: itertools.chain(mixing.measure(), [mixing.further_alpha()]),
 }
 
 
