@@ -34,7 +34,7 @@ def called(*arguments: str) -> int:
     return int(left.value.code or 0)
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "serve"])
+@pytest.mark.parametrize("command", ["run", "sweep", "plan", "status", "serve"])
 def test_a_bad_recipe_ends_with_2_before_anything_starts(
     command: str, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +83,14 @@ def test_plan_and_status_say_what_is_missing_as_json(recipe: str, tmp_path: Path
     assert planned["needs"]["teacher answers"] == 16
     assert planned["needs"]["arms"] == 4
     assert not (tmp_path / "runs").exists()
+
+
+def test_only_a_blend_of_two_pools_is_swept(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--blend", "other"], ["--set", "mixtures={mix: {pools: {long: 0.2, short: 0.8}}}"]):
+        assert called("sweep", recipe, "--storage", str(tmp_path), *arguments) == 2
+        assert "There is nothing to sweep" in capsys.readouterr().err
+    assert called("sweep", recipe, "--alpha", "0,2", "--storage", str(tmp_path)) == 2
+    assert "less than or equal to 1" in capsys.readouterr().err
 
 
 def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,10 +49,10 @@ class Runs:
         self.report, self.told = Path(), ""
         (folder / "small.yaml").write_text(RECIPE)
 
-    def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "mixray.cli", "run", str(self.folder / "small.yaml"), "--storage", str(self.storage)]
+    def start(self, command: str = "run", *options: str) -> subprocess.Popen[str]:
+        whole = [sys.executable, "-m", "mixray.cli", command, str(self.folder / "small.yaml"), "--storage", str(self.storage), *options]
         environment = {**os.environ, "MIXRAY_TEST_MARK": self.mark}
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
     def end(self, when: Callable[[], bool], how: signal.Signals) -> tuple[int, str]:
         """Start a run, signal its driver when `when` holds, and wait until nothing of it is left."""
@@ -146,6 +146,21 @@ def test_the_same_command_again_makes_nothing(runs: Runs) -> None:
     assert Path(out.strip().splitlines()[-1]) == runs.report
     made = [path for path in runs.storage.rglob("*") if path.is_file() and path.stat().st_mtime_ns != before.get(path)]
     assert [path for path in made if path.parent.name != "logs"] == []
+
+
+def test_a_sweep_makes_the_new_arm_and_asks_no_teacher(runs: Runs) -> None:
+    before = {path: path.stat().st_mtime_ns for path in runs.storage.rglob("*.parquet")}
+    run = runs.start("sweep", "--alpha", "0,0.2,0.5")
+    out, told = run.communicate(timeout=400)
+    assert run.returncode == 0, told
+    report = Path(out.strip().splitlines()[-1])
+    swept = json.loads((report / "report.json").read_text())
+    assert [mix["alpha"] for mix in swept["mixtures"]] == [0, 0.2, 0.5]
+    assert [arm["mixture"] for arm in swept["arms"]] == [None, "short", "mix-0.2", "mix-0.5"]
+    made = {path.relative_to(runs.storage).parts[0] for path in runs.storage.rglob("*.parquet") if path not in before}
+    assert made == {"mixtures", "plans", "scores"}, "no problem, no trace, no count of tokens"
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
+    assert "accuracy against alpha" in (report / "index.html").read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -119,3 +119,31 @@ def test_every_error_survives_pickling_with_its_parts(kind: type[MixrayError]) -
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert str(again) == str(error) == "A thing is wrong; seen: [1, 2]; rule: it must be right; do: mend it"
+
+
+@pytest.mark.parametrize(
+    ("blend", "told"),
+    [
+        ("{pools: {long: 0.2, short: 0.7}}", "must sum to 1, got 0.2 + 0.7 = 0.9"),
+        ("{pools: {long: 0.2, short: 0.8}, alpha: 0.2}", "give either pools, or hard, easy and alpha"),
+        ("{pools: {long: a lot, short: 0.8}}", "a number or a fraction such as 1/3"),
+        ("{pools: {long: 1}}", "at least 2 items"),
+        ("{pools: {long: 0.5, other: 0.5}}", "mixtures.mix.pools: no pool is called 'other'"),
+        ("{hard: long}", "give pools, such as {long: 0.2, short: 0.8}, or hard and easy"),
+        ("{hard: long, easy: short, stages: [0, 0.5], alpha: 0.2}", "stages stand in the place of alpha"),
+        ("{hard: long, easy: short, stages: [0, 0.5], by: tokens}", "stages are shares of rows"),
+        ("{hard: long, easy: short, tags: {other: /think}}", "view and tags are given for ['other']"),
+    ],
+)
+def test_a_blend_that_cannot_be_is_told(blend: str, told: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse(f"mixtures.mix={blend}")
+    assert told in str(error.value)
+
+
+def test_shares_are_the_numbers_as_they_were_written() -> None:
+    blend = parse("mixtures.mix={pools: {long: 1/3, short: 2/3}}").mixtures["mix"]
+    assert [str(share) for share in blend.shares(None).values()] == ["1/3", "2/3"]
+    staged = parse("mixtures.mix={hard: long, easy: short, stages: [0, 0.2, 0.4]}").mixtures["mix"]
+    assert staged.alphas == (0.2,)
+    assert list(mixture_names(parse("mixtures.mix={pools: {long: 0.2, short: 0.8}}"))) == ["mix"]

@@ -21,7 +21,8 @@ from mixray import models
 from mixray.mixing import candidates, fit, overlap_stage, writing
 from mixray.mixing.dropping import drop
 from mixray.mixing.gathering import COLUMNS, Gathered, gather
-from mixray.mixing.selection import Rule, select
+from mixray.mixing.rule import Rule
+from mixray.mixing.selection import select
 from mixray.mixing.shares import Ledger, shares
 from mixray.mixing.views import Lesson
 from mixray.progress import StageProgress

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -19,31 +17,10 @@ from mixray.mixing import dealing
 from mixray.mixing.dealing import Dealt
 from mixray.mixing.draws import Codes, Keys, Values, draws, line_up
 from mixray.mixing.gathering import Gathered, Mask
-from mixray.recipe import Blend
+from mixray.mixing.ordering import in_order
+from mixray.mixing.rule import Rule
 
 _LAST = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A blend at one alpha, with its seed."""
-
-    blend: Blend
-    shares: tuple[Fraction, ...]
-    seed: int
-
-    @property
-    def rounds_up(self) -> bool:
-        """Alpha is a share of which ceil(alpha * rows) are taken; shares by name are met by largest remainder."""
-        return self.blend.pools is None and not self.blend.stages
-
-    def counts(self, total: int) -> list[int]:
-        """Return each pool's rows of a mixture of `total` rows."""
-        return dealing.counts(self.shares, total, self.rounds_up)
-
-    def quotas(self, total: int) -> Sequence[Fraction | int]:
-        """Return what each pool is to bring to a total of rows or tokens."""
-        return self.counts(total) if self.blend.by == "rows" else [share * total for share in self.shares]
 
 
 def select(found: Gathered, alive: Mask, rule: Rule) -> tuple[Codes, Mask]:
@@ -61,7 +38,7 @@ def select(found: Gathered, alive: Mask, rule: Rule) -> tuple[Codes, Mask]:
     rows = np.flatnonzero(eligible & chosen[found.pool, found.problem])
     if rule.blend.by == "rows":
         rows = _trim(found, rows, rank, problems, rule)
-    return order(found, rows, rank, rule), eligible
+    return in_order(found, rows, rank, rule), eligible
 
 
 def pick(found: Gathered, alive: Mask, rule: Rule) -> tuple[Mask, Codes]:
@@ -254,46 +231,3 @@ def _trim(found: Gathered, rows: Codes, rank: Codes, problems: Dealt, rule: Rule
     starts = np.concatenate(([0], np.cumsum(have)[:-1]))
     kept = [ordered[start : start + count] for start, count in zip(starts, counts, strict=True)]
     return np.sort(np.concatenate(kept))
-
-
-def order(found: Gathered, rows: Codes, rank: Codes, rule: Rule) -> Codes:
-    """Return the rows in the order of the training.
-
-    A problem keeps its place in the shuffle whichever pool answers it, so that neighbouring alphas differ in nothing but the traces.
-    """
-    blend, pools, problems = rule.blend, found.pool[rows], found.problem[rows]
-    own = found.problem_key[problems] + rank[rows].astype(np.uint64)
-    if blend.sharing in ("paired", "independent"):
-        own = own + pools.astype(np.uint64) * np.uint64(2**32)
-    draw = draws(own, rule.seed, "order")
-    if blend.stages:
-        return _staged(rows, pools, draw, rule)
-    if blend.order == "shuffled":
-        return rows[np.lexsort((found.trace_key[rows], draw))]
-    way = -1 if blend.order == "easy_first" else 1
-    return rows[np.lexsort((found.trace_key[rows], draw, way * found.pass_rate[problems], way * pools))]
-
-
-def _staged(rows: Codes, pools: Codes, draw: Keys, rule: Rule) -> Codes:
-    """Return rows in equal stretches, each with its own share of the hard pool's rows, shuffled within."""
-    stages = [Fraction(repr(stage)) for stage in rule.blend.stages]
-    sizes = dealing.counts([Fraction(1, len(stages))] * len(stages), len(rows))
-    hard, easy = (rows[pools == pool][np.argsort(draw[pools == pool], kind="stable")] for pool in (0, 1))
-    stretches = []
-    for count, size in zip(_of_hard(stages, sizes, len(hard)), sizes, strict=True):
-        stretches.append(np.concatenate((hard[:count], easy[: size - count])))
-        hard, easy = hard[count:], easy[size - count :]
-    place = dict(zip(rows.tolist(), draw.tolist(), strict=True))
-    return np.array([row for stretch in stretches for row in sorted(stretch.tolist(), key=place.__getitem__)], np.int64)
-
-
-def _of_hard(stages: Sequence[Fraction], sizes: Sequence[int], num_hard: int) -> list[int]:
-    """Return how many of the hard pool's rows each stretch takes: its share of it, all of them in the end, never more than its rows."""
-    taken: list[int] = []
-    wanted = Fraction()
-    for stage, size in zip(stages, sizes, strict=True):
-        wanted += stage * size
-        taken.append(max(0, min(round(wanted) - sum(taken), size, num_hard - sum(taken))))
-    for stretch in reversed(range(len(sizes))):
-        taken[stretch] += min(num_hard - sum(taken), sizes[stretch] - taken[stretch])
-    return taken

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mixray.mixing.candidates import CANDIDATE
 from mixray.mixing.gathering import Gathered, gather
-from mixray.mixing.selection import Rule, select
+from mixray.mixing.rule import Rule
+from mixray.mixing.selection import select
 from mixray.recipe import Blend
 from mixray.rows import keyed_draw
 
