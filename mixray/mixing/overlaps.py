@@ -3,7 +3,7 @@
 In: questions by id. Out: pairs, sorted, the same for any order of the input. Three tiers, the strongest first:
 
 * exact: the normal forms (wording.py) are equal;
-* near: the formulas are equal, token by token in any order, and of the words most are the same;
+* near: the formulas are equal, in any order, and of the words most are the same, or a short problem of a benchmark is held whole;
 * 13-gram: runs of 13 tokens, boilerplate apart, are shared (runs.py); for contamination only.
 
 Problems made from one template, with the same words and other numbers, are different problems. The time is near-linear: problems are
@@ -22,13 +22,17 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixray.mixing.runs import Numbers, shared_runs
+from mixray.mixing.runs import RUN_TOKENS, Numbers, shared_runs
 from mixray.mixing.wording import wording
 
 EXACT, NEAR, RUNS = "exact", "near", "13-gram"
 _BETWEEN = np.int32(-1).tobytes()
 LEAST_SHARED_WORDS = 0.85
 """The Jaccard similarity of two near problems' words."""
+
+MOST_WORDS_AROUND = 20
+LEAST_TOKENS_HELD = 4
+"""Of a short problem that is held whole: the words around it, and its own tokens."""
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +77,7 @@ def contamination(problems: Mapping[str, str], benchmarks: Mapping[str, Mapping[
     ours = _texts(sorted(problems.items()), vocabulary)
     asked = sorted((name, *row) for name, rows in benchmarks.items() for row in rows.items())
     theirs = _texts((((name, problem_id), question) for name, problem_id, question in asked), vocabulary)
-    tiers = _near(ours, theirs) | _same(ours, theirs)
+    tiers = _held(ours, theirs) | _near(ours, theirs) | _same(ours, theirs)
     best: dict[tuple[int, str], tuple[float, str]] = {}
     stronger = {(our, name) for our, their in tiers for name, _ in theirs[their].names}
     for our, their, covered in shared_runs([text.numbers for text in ours], [text.numbers for text in theirs]):
@@ -139,6 +143,28 @@ def _near(ours: Sequence[_Text], theirs: Sequence[_Text]) -> dict[tuple[int, int
     for text in theirs:
         index.add(text)
     return {(our, places[id(near)]): NEAR for our, text in enumerate(ours) for near in index.near(text)}
+
+
+def _held(ours: Sequence[_Text], theirs: Sequence[_Text]) -> dict[tuple[int, int], str]:
+    """Return the pairs where one of ours is a whole problem of theirs, too short for runs, with a few words before or behind it.
+
+    Two problems with the same formulas may well differ in one word; that they differ in nothing but what surrounds one of them is another
+    matter. A problem without a formula, or of nothing else, is no evidence.
+    """
+    short: dict[tuple[bytes, int], list[int]] = {}
+    for their, text in enumerate(theirs):
+        size = len(text.numbers)
+        if LEAST_TOKENS_HELD <= size < RUN_TOKENS and text.words and text.formula:
+            short.setdefault((text.formula, min(text.words)), []).append(their)
+    pairs = {}
+    for our, text in enumerate(ours):
+        if len(text.numbers) < RUN_TOKENS + MOST_WORDS_AROUND:
+            for their in [their for word in text.words for their in short.get((text.formula, word), ())]:
+                held, size = theirs[their].numbers, len(theirs[their].numbers)
+                around = len(text.numbers) - size
+                if 0 < around <= MOST_WORDS_AROUND and any(np.array_equal(text.numbers[at : at + size], held) for at in range(around + 1)):
+                    pairs[our, their] = NEAR
+    return pairs
 
 
 def _shared_formulas(texts: Iterable[_Text]) -> set[bytes]:

@@ -77,8 +77,8 @@ _BRACKETS = _OPENING | _CLOSING
 _SOMETIMES_PUNCTUATION = frozenset("!'-_")
 _LONGEST_VARIABLE = 3
 _WORDS_OF_ONE_LETTER = frozenset("ai")
-_NAMED_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
+_NAMED_NUMBERS = (  # without one, which is a pronoun as often
+    "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
     "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half twice thrice dozen"
 )
 _NUMERALS = frozenset(_NAMED_NUMBERS.split())

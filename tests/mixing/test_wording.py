@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixray.mixing.wording import wording
@@ -152,12 +152,12 @@ HOSTILE = [
 @pytest.mark.parametrize("piece", HOSTILE, ids=repr)
 def test_a_megabyte_of_anything_takes_seconds_at_most(piece: str) -> None:
     much = piece * (MEGABYTE // len(piece.encode("utf-8", errors="surrogatepass")))
-    for text in (much, f"1{much}x"):
-        began = time.process_time()
-        wording(text)
-        assert time.process_time() - began < 20
+    began = time.process_time()
+    wording(f"1{much}x")
+    assert time.process_time() - began < 20
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_one_normal_form_whatever_its_blanks_and_case(text: str) -> None:
     form = wording(text)
