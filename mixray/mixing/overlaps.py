@@ -31,8 +31,8 @@ LEAST_SHARED_WORDS = 0.85
 """The Jaccard similarity of two near problems' words."""
 
 MOST_WORDS_AROUND = 20
-LEAST_TOKENS_HELD = 4
-"""Of a short problem that is held whole: the words around it, and its own tokens."""
+LEAST_TOKENS_HELD, LEAST_WORDS_HELD = 3, 7
+"""Of a short problem that is held whole: the words around it, and its own tokens, where it has a formula and where it has none."""
 
 
 @dataclass(frozen=True, order=True)
@@ -70,22 +70,20 @@ class _Text(Generic[Name]):
 def contamination(problems: Mapping[str, str], benchmarks: Mapping[str, Mapping[str, str]]) -> list[Hit]:
     """Return every overlap of a training problem with a benchmark's problem, in its strongest tier.
 
-    Exact and near overlaps are told pair by pair. Shared runs are told once for a training problem and a benchmark that have no stronger
-    overlap, with the benchmark's problem that is covered best.
+    Exact and near overlaps are told pair by pair. Of the overlaps by runs that a training problem has with a benchmark only the best
+    covered counts, of equals the one with the most runs, and is told where it is neither exact nor near.
     """
     vocabulary: dict[str, int] = {}
     ours = _texts(sorted(problems.items()), vocabulary)
     asked = sorted((name, *row) for name, rows in benchmarks.items() for row in rows.items())
     theirs = _texts((((name, problem_id), question) for name, problem_id, question in asked), vocabulary)
     tiers = _held(ours, theirs) | _near(ours, theirs) | _same(ours, theirs)
-    best: dict[tuple[int, str], tuple[float, str]] = {}
-    stronger = {(our, name) for our, their in tiers for name, _ in theirs[their].names}
-    for our, their, covered in shared_runs([text.numbers for text in ours], [text.numbers for text in theirs]):
+    best: dict[tuple[int, str], tuple[float, int, str, int]] = {}
+    for our, their, covered, shared in shared_runs([text.numbers for text in ours], [text.numbers for text in theirs]):
         for name, problem_id in theirs[their].names:
-            if (our, name) not in stronger:
-                best[our, name] = min(best.get((our, name), (0.0, "")), (-covered, problem_id))
+            best[our, name] = min(best.get((our, name), (0.0, 0, "", -1)), (-covered, -shared, problem_id, their))
     found = [(our, *name, tier) for (our, their), tier in tiers.items() for name in theirs[their].names]
-    found += [(our, name, problem_id, RUNS) for (our, name), (_, problem_id) in best.items()]
+    found += [(our, name, problem_id, RUNS) for (our, name), (_, _, problem_id, their) in best.items() if (our, their) not in tiers]
     return sorted(Hit(problem_id, *overlap) for our, *overlap in found for problem_id in ours[our].names)
 
 
@@ -149,12 +147,13 @@ def _held(ours: Sequence[_Text], theirs: Sequence[_Text]) -> dict[tuple[int, int
     """Return the pairs where one of ours is a whole problem of theirs, too short for runs, with a few words before or behind it.
 
     Two problems with the same formulas may well differ in one word; that they differ in nothing but what surrounds one of them is another
-    matter. A problem without a formula, or of nothing else, is no evidence.
+    matter. A problem of a few words, or of no words at all, is no evidence.
     """
     short: dict[tuple[bytes, int], list[int]] = {}
     for their, text in enumerate(theirs):
         size = len(text.numbers)
-        if LEAST_TOKENS_HELD <= size < RUN_TOKENS and text.words and text.formula:
+        least = LEAST_TOKENS_HELD if text.formula else LEAST_WORDS_HELD
+        if least <= size < RUN_TOKENS and text.words:
             short.setdefault((text.formula, min(text.words)), []).append(their)
     pairs = {}
     for our, text in enumerate(ours):

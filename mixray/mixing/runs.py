@@ -36,8 +36,8 @@ class _Side:
         return self.hashes[self.starts[text] : self.starts[text + 1]]
 
 
-def shared_runs(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[tuple[int, int, float]]:
-    """Return the pairs (our text, their text, covered share of the shorter one's runs) at or above LEAST_COVERED, sorted.
+def shared_runs(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[tuple[int, int, float, int]]:
+    """Return the pairs (our text, their text, covered share of the shorter one's runs, shared runs) from LEAST_COVERED up, sorted.
 
     Boilerplate does not count as shared. The exception is a text of theirs that is nothing but boilerplate because many of ours hold it:
     those that hold all of it are paired with it.
@@ -51,11 +51,11 @@ def shared_runs(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[tupl
     our_runs, our_owners = at[found], our_side.owners[found]
     holders = np.bincount(our_runs, minlength=len(runs))
     common = holders + np.bincount(their_runs, minlength=len(runs)) > MOST_TEXTS
-    pairs: dict[tuple[int, int], float] = {}
+    pairs: dict[tuple[int, int], tuple[float, int]] = {}
     for our, their, count in _counted_pairs(our_runs, our_owners, their_runs, their_side.owners, ~common, len(theirs)):
         covered = count / min(len(our_side.of(our)), len(their_side.of(their)))
         if covered >= LEAST_COVERED:
-            pairs[our, their] = covered
+            pairs[our, their] = (covered, count)
     order = np.argsort(our_runs, kind="stable")
     firsts = np.searchsorted(our_runs[order], np.arange(len(runs) + 1))
     for their in range(len(theirs)):
@@ -64,8 +64,8 @@ def shared_runs(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[tupl
             rarest = of_it[np.argmin(holders[of_it])]
             for our in our_owners[order[firsts[rarest] : firsts[rarest + 1]]].tolist():
                 if np.isin(their_side.of(their), our_side.of(our)).all():
-                    pairs[our, their] = 1.0
-    return sorted((our, their, covered) for (our, their), covered in pairs.items())
+                    pairs[our, their] = (1.0, len(of_it))
+    return sorted((*pair, *shared) for pair, shared in pairs.items())
 
 
 def _side(texts: Sequence[Numbers]) -> _Side:
