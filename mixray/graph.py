@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mixray import evaluation, mixing, problems, teachers, training, verify
+from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
 from mixray.errors import RecipeError
 from mixray.recipe import ProblemSet, Recipe
 from mixray.store import Artefact, Store
@@ -86,16 +86,16 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
     judge, pools = recipe.judge, dict(asked)
     if judge is not None:
         pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
-    overlaps = mixing.overlaps_handle(store, source, benchmarks)
+    twice = overlaps.handle(store, source, benchmarks)
     mixes: list[Mix] = []
     arms: list[Arm] = []
     for student, settings in recipe.students.items():
         arms.append(_arm(recipe, store, student, settings.model, None, None, benchmarks))
-        for mix in _mixes(recipe, store, settings.model, pools, overlaps):
+        for mix in _mixes(recipe, store, settings.model, pools, twice):
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
             arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
-    return Graph(source, benchmarks, asked, pools, overlaps, mixes, arms)
+    return Graph(source, benchmarks, asked, pools, twice, mixes, arms)
 
 
 def rule(source: ProblemSet) -> teachers.Rule:
@@ -108,12 +108,12 @@ def asking() -> second_opinion.Asking:
     return second_opinion.Asking(verify.judge_question, teachers.Rule(verify.read_opinions, verify.OPINION_POLICY, unboxed=False))
 
 
-def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], overlaps: Artefact) -> list[Mix]:
+def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:
     mixes = []
     for name, (blend_name, alpha) in mixture_names(recipe).items():
         blend = recipe.mixtures[blend_name]
         made_of = mixing.Ingredients(
-            blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=overlaps, student=model,
+            blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=model,
             student_prompt=recipe.student_prompt, max_tokens=recipe.train.max_tokens, seed=recipe.seed,
         )  # fmt: skip
         mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-from mixray import evaluation, mixing, problems, report, serving, teachers, training
+from mixray import evaluation, mixing, overlaps, problems, report, serving, teachers, training
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
@@ -65,7 +65,7 @@ def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -
 def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Look for what should not be there twice; then draw each mixture from its pools."""
     line = display.stage("overlaps")
-    out = mixing.find_overlaps(store, graph.problems, graph.benchmarks, line).outcome
+    out = overlaps.run(store, graph.problems, graph.benchmarks, line).outcome
     line.finish(
         f"{out['num_contaminated']:,} of {out['num_problems']:,} problems overlap a benchmark, {out['num_repeated']:,} repeat another"
     )

@@ -12,7 +12,7 @@ FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
     "completions", "models", "session", "progress", "quarantine", "threads", "shelf", "export",
 }  # fmt: skip
-STAGES = {"problems", "teachers", "verify", "mixing", "training", "serving", "evaluation", "report"}
+STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},

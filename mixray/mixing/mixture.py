@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mixray import models
-from mixray.mixing import candidates, fit, overlap_stage, writing
+from mixray.mixing import candidates, fit, writing
 from mixray.mixing.dropping import drop
 from mixray.mixing.gathering import COLUMNS, Gathered, gather
 from mixray.mixing.rule import Rule
@@ -105,7 +105,7 @@ def run(store: Store, name: str, made_of: Ingredients, progress: StageProgress) 
             pool.verify()
         found = _gather(store, made_of, progress)
         ledger, before = Ledger(found), Ledger(found)
-        repeated, contaminated = overlap_stage.read(made_of.overlaps)
+        repeated, contaminated = _overlapping(made_of.overlaps)
         alive = drop(found, made_of.blend, repeated, contaminated, made_of.max_tokens, ledger)
         rows, eligible = select(found, alive, made_of.rule)
         ledger.note("shared and picked", eligible)
@@ -119,6 +119,13 @@ def run(store: Store, name: str, made_of: Ingredients, progress: StageProgress) 
             staging.write_json("shares.json", ledger.cells())
             staging.outcome = outcome(made_of, found, len(rows), ledger, before)
     return artefact
+
+
+def _overlapping(overlaps: Artefact) -> tuple[set[str], set[str]]:
+    """Return the ids of the problems that repeat another one, and of those that a benchmark asks."""
+    overlaps.verify()
+    twins, hits = overlaps.read_json("twins.json"), overlaps.read_json("hits.json")
+    return {twin["problem_id"] for twin in twins}, {hit["problem_id"] for hit in hits}
 
 
 def _gather(store: Store, made_of: Ingredients, progress: StageProgress) -> Gathered:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mixray.mixing.overlaps import contamination, duplicates
+from mixray.overlaps.pairs import contamination, duplicates
 from mixray.rows import keyed_draw
 from mixray.tiny import problems as tiny
 

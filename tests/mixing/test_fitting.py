@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mixray import mixing, rows
+from mixray import mixing, overlaps, rows
 from mixray.mixing import fit
 from mixray.progress import StageProgress
 from mixray.recipe import Blend
@@ -42,11 +42,11 @@ def test_the_student_is_asked_once_and_the_mixture_follows_it(store: Store, quie
     problems = store.artefact("problems", "train", {})
     with problems.staging() as staging:
         staging.write_table("problems.parquet", rows.PROBLEM.empty_table())
-    overlaps = mixing.find_overlaps(store, problems, {}, quiet)
+    twice = overlaps.run(store, problems, {}, quiet)
 
     def mixed(**said: Any) -> list[dict[str, Any]]:
         blend = Blend(hard="long", easy="short", **said)
-        made_of = mixing.Ingredients(blend, 0.25, pools, overlaps, "tiny:student-s", "{question}", 512, 3)
+        made_of = mixing.Ingredients(blend, 0.25, pools, twice, "tiny:student-s", "{question}", 512, 3)
         return list(mixing.run(store, "mix", made_of, quiet).read_table().to_pylist())
 
     picked = mixed(pick="fitting")

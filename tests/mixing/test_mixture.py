@@ -16,7 +16,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mixray import mixing, rows
+from mixray import mixing, overlaps, rows
 from mixray.errors import MixtureError
 from mixray.progress import Display
 from mixray.recipe import Blend
@@ -125,9 +125,9 @@ def run(
     with Display(quiet=True) as display:
         line = display.stage("mix")
         problems = problem_set(store, "train", questions)
-        overlaps = mixing.find_overlaps(store, problems, {"exam": problem_set(store, "exam", benchmark or {"e": "Who?"})}, line)
+        twice = overlaps.run(store, problems, {"exam": problem_set(store, "exam", benchmark or {"e": "Who?"})}, line)
         made_of = mixing.Ingredients(
-            blend=blend, alpha=alpha, pools={name: commit_pool(store, name, made[name], files) for name in blend.names}, overlaps=overlaps,
+            blend=blend, alpha=alpha, pools={name: commit_pool(store, name, made[name], files) for name in blend.names}, overlaps=twice,
             student=str(student_folder), student_prompt=PROMPT, max_tokens=max_tokens, seed=7,
         )  # fmt: skip
         return mixing.run(store, "mix", made_of, line)
@@ -276,9 +276,9 @@ def test_three_pools_are_mixed_by_name(store: Store, student_folder: Path) -> No
     blend = Blend(pools={"huge": 0.1, "long": 0.3, "short": 0.6})
     with Display(quiet=True) as display:
         line = display.stage("mix")
-        overlaps = mixing.find_overlaps(store, problem_set(store, "train", questions), {}, line)
+        twice = overlaps.run(store, problem_set(store, "train", questions), {}, line)
         pools = {name: commit_pool(store, name, made[name]) for name in blend.names}
-        made_of = mixing.Ingredients(blend, None, pools, overlaps, str(student_folder), PROMPT, 1000, 7)
+        made_of = mixing.Ingredients(blend, None, pools, twice, str(student_folder), PROMPT, 1000, 7)
         outcome = mixing.run(store, "three", made_of, line).outcome
     assert {pool: counts["rows"] for pool, counts in outcome["pools"].items()} == {"huge": 4, "long": 11, "short": 21}
     assert outcome["alpha"] is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixray.mixing.wording import wording
+from mixray.overlaps.wording import wording
 
 
 def tokens(question: str) -> list[str]:

@@ -22,8 +22,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixray.mixing.runs import RUN_TOKENS, Numbers, shared_runs
-from mixray.mixing.wording import wording
+from mixray.overlaps.runs import RUN_TOKENS, Numbers, shared_runs
+from mixray.overlaps.wording import wording
 
 EXACT, NEAR, RUNS = "exact", "near", "13-gram"
 _BETWEEN = np.int32(-1).tobytes()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixray.mixing.overlaps import LEAST_SHARED_WORDS, Hit, Twin, contamination, duplicates
-from mixray.mixing.runs import MOST_TEXTS
-from mixray.mixing.wording import wording
+from mixray.overlaps.pairs import LEAST_SHARED_WORDS, Hit, Twin, contamination, duplicates
+from mixray.overlaps.runs import MOST_TEXTS
+from mixray.overlaps.wording import wording
 from mixray.rows import keyed_draw
 from mixray.tiny import problems as tiny
 

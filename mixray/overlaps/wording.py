@@ -19,7 +19,7 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import compress
 
-from mixray.mixing.instructions import MARKS, without_instructions
+from mixray.overlaps.instructions import MARKS, without_instructions
 
 _DRAWINGS = (("[asy]", "[/asy]"), (r"\begin{asy}", r"\end{asy}"), (r"\begin{tikzpicture}", r"\end{tikzpicture}"))
 _PICTURE = re.compile(r"\\includegraphics\s*(?:\[[^][]*\])?\s*\{[^{}]*\}")

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mixray.mixing.overlaps import contamination, duplicates
+from mixray.overlaps.pairs import contamination, duplicates
 from mixray.rows import keyed_draw
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from mixray.mixing.overlaps import contamination, duplicates
+from mixray.overlaps.pairs import contamination, duplicates
 from mixray.progress import StageProgress
 from mixray.store import Artefact, Store
 
@@ -51,15 +51,6 @@ def run(store: Store, problems: Artefact, benchmarks: Mapping[str, Artefact], pr
                 "twins": dict(sorted(Counter(twin.tier for twin in twins).items())),
             }
     return artefact
-
-
-def read(overlaps: Artefact) -> tuple[set[str], set[str]]:
-    """Return the ids of the problems that repeat another one, and of those that a benchmark asks."""
-    overlaps.verify()
-    return (
-        {twin["problem_id"] for twin in overlaps.read_json("twins.json")},
-        {hit["problem_id"] for hit in overlaps.read_json("hits.json")},
-    )
 
 
 def _questions(problems: Artefact) -> dict[str, str]:
