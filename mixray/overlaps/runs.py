@@ -39,8 +39,7 @@ class _Side:
 def shared_runs(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[tuple[int, int, float, int]]:
     """Return the pairs (our text, their text, covered share of the shorter one's runs, shared runs) from LEAST_COVERED up, sorted.
 
-    Boilerplate does not count as shared. The exception is a text of theirs that is nothing but boilerplate because many of ours hold it:
-    those that hold all of it are paired with it.
+    Boilerplate does not count as shared, but where one of ours holds a text of theirs whole: that is no chance, however many do.
     """
     our_side, their_side = _side(ours), _side(theirs)
     runs, their_runs = np.unique(their_side.hashes, return_inverse=True)
@@ -51,9 +50,12 @@ def shared_runs(ours: Sequence[Numbers], theirs: Sequence[Numbers]) -> list[tupl
     our_runs, our_owners = at[found], our_side.owners[found]
     holders = np.bincount(our_runs, minlength=len(runs))
     common = holders + np.bincount(their_runs, minlength=len(runs)) > MOST_TEXTS
+    telling = np.bincount(their_side.owners, weights=~common[their_runs], minlength=len(theirs))  # runs that are no boilerplate
     pairs: dict[tuple[int, int], tuple[float, int]] = {}
     for our, their, count in _counted_pairs(our_runs, our_owners, their_runs, their_side.owners, ~common, len(theirs)):
         covered = count / min(len(our_side.of(our)), len(their_side.of(their)))
+        if covered < LEAST_COVERED and count == telling[their] and np.isin(their_side.of(their), our_side.of(our)).all():
+            covered = 1.0
         if covered >= LEAST_COVERED:
             pairs[our, their] = (covered, count)
     order = np.argsort(our_runs, kind="stable")
