@@ -1,6 +1,6 @@
 """`make bench`: speed as ratios, both sides in one process and one run, interleaved, the first round thrown away.
 
-    python tests/bench/run.py [packing] [verdicts] [pipeline] [memory] [mixing] [overlaps]
+    python tests/bench/run.py [packing] [verdicts] [pipeline] [memory] [overlaps] [mixing]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
 the largest seen; of memory, bytes. Ends with 1 where one is not met, or where the two sides of a benchmark do not come to the same.
@@ -19,6 +19,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import memory
 import mixing
+import overlaps
 import packing
 import pipeline
 import verdicts
@@ -29,6 +30,7 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "verdicts": lambda: (measure(make()) for make in (verdicts.clean, verdicts.pathological)),
     "pipeline": lambda: pipeline.measure(ROUNDS),
     "memory": lambda: iter([memory.measure()]),
+    "overlaps": lambda: iter([overlaps.measure()]),
     "mixing": lambda: itertools.chain(mixing.measure(), [mixing.further_alpha()]),
 }
 
