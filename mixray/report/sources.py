@@ -24,7 +24,8 @@ def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
     rows = []
     for name, artefact in mixtures.items():
         outcome = artefact.outcome
-        cells = [cell for cell in artefact.read_json("shares.json") if cell["step"] == outcome["steps"][-1]["step"]]
+        first, last = outcome["steps"][0]["step"], outcome["steps"][-1]["step"]
+        cells = [cell for cell in artefact.read_json("shares.json") if cell["step"] in (first, last)]
         rows.append(
             {
                 "name": name,
@@ -41,18 +42,24 @@ def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
                 "tokens": sum(pool["tokens"] for pool in outcome["pools"].values()),
                 "loss_tokens": sum(pool["loss_tokens"] for pool in outcome["pools"].values()),
                 "steps": outcome["steps"],
-                "subjects": _grouped(cells, "subject"),
-                "levels": _grouped(cells, "level"),
+                "subjects": _grouped(cells, "subject", last),
+                "levels": _grouped(cells, "level", last),
             }
         )
     return rows
 
 
-def _grouped(cells: Iterable[Mapping[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Return rows, tokens and loss tokens of each pool within each subject, or each level, the unnamed first."""
+def _grouped(cells: Iterable[Mapping[str, Any]], kind: str, last: str) -> list[dict[str, Any]]:
+    """Return rows, tokens and loss tokens of each pool within each subject, or each level, the unnamed first.
+
+    `right` counts the rows there were before anything was left out: of every pool, whether the mixture takes them from it or not.
+    """
     found: dict[tuple[Any, str], dict[str, Any]] = {}
     for cell in cells:
-        row = found.setdefault((cell[kind], cell["pool"]), {kind: cell[kind], "pool": cell["pool"], **dict.fromkeys(UNITS, 0)})
+        row = found.setdefault((cell[kind], cell["pool"]), {kind: cell[kind], "pool": cell["pool"], "right": 0, **dict.fromkeys(UNITS, 0)})
+        if cell["step"] != last:
+            row["right"] += cell["rows"]
+            continue
         for unit in UNITS:
             row[unit] += cell[unit]
     return sorted(found.values(), key=lambda row: (row[kind] is not None, row[kind], row["pool"]))
