@@ -140,7 +140,7 @@ def lesson_book(store: Store, recipe: TinyModel, tokenizer: PreTrainedTokenizerB
         rows = [_example(tokenizer, f"lesson-{row}", *page) for row, page in enumerate(pages)]
         with artefact.staging() as staging:
             staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=EXAMPLE))
-            staging.outcome = {"num_rows": len(rows), "num_tokens": sum(row["num_tokens"] for row in rows)}
+            staging.outcome = {"order": "shuffled", "num_rows": len(rows), "num_tokens": sum(row["num_tokens"] for row in rows)}
     return artefact
 
 

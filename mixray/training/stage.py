@@ -109,7 +109,7 @@ def _places(problem_ids: Iterable[str]) -> list[str]:
     seen: Counter[str] = Counter()
     found = []
     for problem_id in problem_ids:
-        found.append(f"{problem_id}/{seen[problem_id]}")
+        found.append(f"{problem_id}/{seen[problem_id]}" if problem_id in seen else problem_id)
         seen[problem_id] += 1
     return found
 

@@ -47,6 +47,11 @@ def test_workers_share_a_step_whole_and_run_as_many_passes(num_packs: int, world
     assert sorted(packed for share in shares for forward in share for packed in forward) == packs
 
 
+def test_a_curriculum_keeps_its_order_in_every_epoch() -> None:
+    steps = batch_plan(list("abcdef"), [9] * 6, [1] * 6, epochs=2, batch_rows=2, pack_tokens=9, packs_multiple=1, seed=3, keeps_order=True)
+    assert [sorted(row for packed in step.packs for row in packed) for step in steps] == [[0, 1], [2, 3], [4, 5]] * 2
+
+
 def test_order_depends_on_ids_and_seed_not_on_where_a_row_stands() -> None:
     ids = [f"row-{number}" for number in range(50)]
     tokens = [10 + number % 7 for number in range(50)]

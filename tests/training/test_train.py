@@ -56,6 +56,7 @@ def make_mixture(store: Store) -> Artefact:
     if not mixture.is_done():
         with mixture.staging() as staging:
             staging.write_table("part-00000.parquet", pa.Table.from_pylist(rows, schema=EXAMPLE))
+            staging.outcome = {"order": "shuffled"}
     return mixture
 
 
