@@ -31,7 +31,7 @@ from mixray.store import Artefact
 
 _TEXTS = ["trace_id", "problem_id", "question", "response", "subject", "level"]
 _CHOSEN = pa.schema([("place", pa.int64()), ("asked", pa.string()), ("taught", pa.string()), *list(EXAMPLE)[1:]])
-_TOKENS_PER_PART = 2**24  # some 60 MB of text: an Arrow array of strings holds 2 GB at most
+_TOKENS_PER_PART = 2**23  # some 30 MB of text: an Arrow array of strings holds 2 GB at most
 _ROWS_PER_GROUP = 2**14
 _THREADS = 2
 Result = TypeVar("Result")
