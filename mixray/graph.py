@@ -60,6 +60,13 @@ class Graph:
     mixes: list[Mix]
     arms: list[Arm]
 
+    @property
+    def mixtures(self) -> dict[str, Artefact]:
+        """The mixtures by name; of students that count tokens differently, each has its own, told by its student's model."""
+        named = {mix.artefact: mix for mix in self.mixes}.values()
+        names = [mix.name for mix in named]
+        return {mix.name if names.count(mix.name) == 1 else f"{mix.name} of {mix.made_of.student}": mix.artefact for mix in named}
+
     def artefacts(self) -> Iterator[tuple[str, Artefact]]:
         """Yield (stage, artefact) in the order of making; the report, which reads them all, is not among them."""
         yield "problems", self.problems

@@ -120,10 +120,9 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
         )
         for arm in graph.arms
     ]  # fmt: skip
-    mixtures = {mix.name: mix.artefact for mix in graph.mixes}
     made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
-    made = report.run(store, recipe.name, arms, mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
+    made = report.run(store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
     made.verify()
     line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))
@@ -152,7 +151,7 @@ def make_mixtures(recipe: Recipe, store: Store, display: Display) -> dict[str, A
         gather_problems(recipe, graph, store, display)
         ask_teachers(recipe, graph, store, display)
         mix_pools(recipe, graph, store, display)
-    return {mix.name: mix.artefact for mix in graph.mixes}
+    return graph.mixtures
 
 
 def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: Store, display: Display) -> Artefact:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixray.mixing.views import Lesson
 from mixray.rows import EXAMPLE, TRACE
 from mixray.store import Artefact, Store
 
@@ -82,7 +83,8 @@ def make_mixture(
     """A mixture of the problems `numbers`, of which `hard` take the long trace; before its filters there were four problems more."""
     rows = [example(number, "long" if number in hard else "short") for number in numbers]
     first, second = pools
-    settings = {"name": name, "hard": sorted(hard), "numbers": sorted(numbers)}
+    lessons = [[pool, Lesson("{question}").settings()] for pool in pools]
+    settings = {"name": name, "lessons": lessons, "hard": sorted(hard), "numbers": sorted(numbers)}
     mixture = store.artefact("mixtures", name, settings, {f"pool {pool}": artefact for pool, artefact in pools.items()})
     everything = [example(number, pool) for number in [*numbers, *range(100, 104)] for pool in pools]
     with mixture.staging() as staging:

@@ -33,6 +33,7 @@ CANDIDATE = pa.schema(
         ("sample", pa.int32()),
         ("subject", pa.string()),
         ("level", pa.int32()),
+        ("num_characters", pa.int32()),  # of what is taught, blanks around it apart
         ("num_tokens", pa.int32()),
         ("num_loss_tokens", pa.int32()),
         ("repetition", pa.float64()),
@@ -42,11 +43,13 @@ CANDIDATE = pa.schema(
 )
 _COLUMNS = ["trace_id", "problem_id", "sample", "question", "response", "subject", "level", "verdict", "status", "repetition"]
 _ROWS_AT_ONCE = 1000
+RULE = 1
+"""Goes up when a pool would be counted otherwise."""
 
 
 def handle(store: Store, pool: Artefact, lesson: Lesson, tokenizer_source: str) -> Artefact:
     """Return the handle of a pool's candidates for students with this tokenizer, done or not."""
-    settings = {"lesson": lesson.settings(), "tokenizer": models.tokenizer_fingerprint(tokenizer_source)}
+    settings = {"rule": RULE, "lesson": lesson.settings(), "tokenizer": models.tokenizer_fingerprint(tokenizer_source)}
     return store.artefact("candidates", pool.name, settings, {"pool": pool})
 
 
@@ -111,6 +114,7 @@ def _candidate(trace: dict[str, Any], row: int, lesson: Lesson, tokenizer: PreTr
         "sample": trace["sample"],
         "subject": trace["subject"],
         "level": trace["level"],
+        "num_characters": len(taught.strip()),
         "num_tokens": len(encoded.ids),
         "num_loss_tokens": encoded.num_loss_tokens,
         "repetition": trace["repetition"] or 0.0,

@@ -62,7 +62,7 @@ def _cuts(sums: Sequence[Values], shares: Sequence[float]) -> list[int]:
             cuts.append(start)
         return cuts
 
-    low, high = 0.0, float(max(taken[-1] for taken in sums))
+    low, high = 0.0, float(sum(taken[-1] for taken in sums))
     for _ in range(64):
         total = (low + high) / 2
         left = sums[-1][-1] - sums[-1][cut_at(total)[-1]]
@@ -89,8 +89,8 @@ def apart(lines: Sequence[Codes], weights: Sequence[Codes], quotas: Sequence[Fra
 def disjoint(lines: Sequence[Codes], weights: Sequence[Codes], quotas: Sequence[Fraction | int], exact: bool) -> Dealt | None:
     """Deal each pool in turn from what the pools before it left; None where too little is left.
 
-    A pool first takes the problems that fewest of the later pools can use. For two pools that finds an answer wherever there is one; of
-    more pools it may miss one.
+    A pool first takes the problems that fewest of the later pools can use, whatever its line prefers. For two pools that finds an answer
+    wherever there is one; of more pools it may miss one.
     """
     size = len(weights[0])
     usable = np.zeros((len(lines), size), bool)

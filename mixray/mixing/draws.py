@@ -7,6 +7,7 @@ has such a pair, and it ends in the error about two questions under one id.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 
 import numpy as np
@@ -36,8 +37,8 @@ def draws(keys: Keys, seed: int, purpose: str) -> Keys:
 def line_up(problems: Codes, drawn: Keys, value: Values | None = None, strata: Codes | None = None) -> Codes:
     """Return `problems` in the order in which they are dealt: by `value`, ties by draw; every stretch holds each stratum's share.
 
-    With strata, a problem that is the r-th of n in its own stands at (r + 1/2) / n, so the first k of the line hold k/N of each stratum,
-    to one problem, and a longer stretch holds a shorter one.
+    With strata, the first k of the line hold k/N of each stratum, to one problem, however many strata there are and however uneven,
+    and a longer stretch holds a shorter one: Tijdeman's solution of the chairman assignment problem (1980).
 
     Args:
         problems: codes, of shape (chosen,).
@@ -49,11 +50,32 @@ def line_up(problems: Codes, drawn: Keys, value: Values | None = None, strata: C
     order = np.argsort(draw, kind="stable") if value is None else np.lexsort((draw, value[problems]))
     if strata is None:
         return problems[order]
-    ordered = strata[problems[order]]
-    by_stratum = np.argsort(ordered, kind="stable")
-    sizes = np.bincount(ordered)
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    rank = np.empty(len(ordered), np.int64)
-    rank[by_stratum] = np.arange(len(ordered)) - starts[ordered[by_stratum]]
-    place = (2 * rank + 1) / (2 * sizes[ordered])
-    return problems[order[np.lexsort((draw[order], place))]]
+    return problems[order[_balanced(strata[problems[order]])]]
+
+
+def _balanced(strata: Codes) -> Codes:
+    """Return places in an order of which every beginning holds each stratum's share to one; within a stratum they stay in order.
+
+    Job j of a stratum with n of N places may start at the first t for which t * n / N >= j - 1 + slack, and of those that may start, the
+    one with the smallest (j - slack) / n comes next.
+    """
+    codes = np.unique(strata, return_inverse=True)[1]
+    sizes = np.bincount(codes)
+    if len(sizes) < 2:
+        return np.arange(len(codes))
+    by_stratum = np.argsort(codes, kind="stable")
+    rank = np.empty(len(codes), np.int64)
+    rank[by_stratum] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    slack = 1 / (2 * len(sizes) - 2)
+    start = np.ceil((rank + slack) * len(codes) / sizes[codes] - 1e-9)
+    due = (rank + 1 - slack) / sizes[codes]
+    waiting = np.lexsort((due, start)).tolist()
+    starts, dues = start.tolist(), due.tolist()
+    ready: list[tuple[float, int]] = []
+    found, following = np.empty(len(codes), np.int64), 0
+    for turn in range(1, len(codes) + 1):
+        while following < len(waiting) and starts[waiting[following]] <= turn:
+            heapq.heappush(ready, (dues[waiting[following]], waiting[following]))
+            following += 1
+        found[turn - 1] = heapq.heappop(ready)[1]
+    return found

@@ -7,7 +7,7 @@ never to stop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -16,15 +16,21 @@ from mixray.mixing.draws import keys_of
 from mixray.mixing.gathering import Gathered, Mask
 from mixray.mixing.shares import Ledger
 from mixray.recipe import Blend
+from mixray.rows import keyed_draw
+
+NEEDS_EVERY_POOL = ("both_right", "paired")
+"""Ways of sharing that take a problem only where each pool has a right trace of it."""
 
 
-def drop(found: Gathered, blend: Blend, repeated: Collection[str], contaminated: Collection[str], max_tokens: int, ledger: Ledger) -> Mask:
+def drop(
+    found: Gathered, blend: Blend, repeated: Mapping[str, str], contaminated: Collection[str], max_tokens: int, ledger: Ledger
+) -> Mask:
     """Return which candidates stay, of shape (candidates,); each step goes into the ledger.
 
     Args:
         found: the candidates.
         blend: what is to be left out.
-        repeated: ids of problems that repeat another one.
+        repeated: ids of problems that repeat another one, each with the one it repeats.
         contaminated: ids of problems that overlap a benchmark.
         max_tokens: longer examples are left out.
         ledger: told what every step took.
@@ -37,9 +43,9 @@ def drop(found: Gathered, blend: Blend, repeated: Collection[str], contaminated:
     for step, goes in _reasons(found, blend, repeated, contaminated, max_tokens):
         alive = alive & ~goes
         ledger.note(step, alive)
-    needed = [pool for pool in range(len(found.names)) if not found.solved(pool, alive).any()]
-    if needed:
-        name = found.names[needed[0]]
+    empty = [name for pool, name in enumerate(found.names) if not found.solved(pool, alive).any()]
+    if empty and (blend.sharing in NEEDS_EVERY_POOL or len(empty) == len(found.names)):
+        name = empty[0]
         raise MixtureError(
             f"Nothing of pool {name} is left to mix",
             seen=ledger.in_words(name),
@@ -49,10 +55,12 @@ def drop(found: Gathered, blend: Blend, repeated: Collection[str], contaminated:
 
 
 def _reasons(
-    found: Gathered, blend: Blend, repeated: Collection[str], contaminated: Collection[str], max_tokens: int
+    found: Gathered, blend: Blend, repeated: Mapping[str, str], contaminated: Collection[str], max_tokens: int
 ) -> Iterator[tuple[str, Mask]]:
+    if (found.num_characters == 0).any():
+        yield "empty", found.num_characters == 0
     if blend.duplicates == "drop":
-        yield "duplicates", _of_problems(found, repeated) | _repeated_traces(found)
+        yield "duplicates", _of_problems(found, _others(found, blend, repeated)) | _repeated_traces(found)
     if blend.contaminated == "drop":
         yield "contaminated", _of_problems(found, contaminated)
     if blend.max_repetition is not None:
@@ -62,6 +70,18 @@ def _reasons(
     yield "too long", found.num_tokens > max_tokens
     if blend.needs_fit:
         yield "no fit", np.isnan(found.fit)
+
+
+def _others(found: Gathered, blend: Blend, repeated: Mapping[str, str]) -> set[str]:
+    """Return, of each group of problems that say the same, all but the first that can be mixed at all."""
+    everything = np.ones(len(found.problem), bool)
+    solved = [found.solved(pool, everything) for pool in range(len(found.names))]
+    usable = set(found.problem_key[np.all(solved, axis=0) if blend.sharing in NEEDS_EVERY_POOL else np.any(solved, axis=0)].tolist())
+    groups: dict[str, set[str]] = {}
+    for problem, same in repeated.items():
+        groups.setdefault(same, {same}).add(problem)
+    stays = {min(group, key=lambda problem: (keyed_draw(problem) not in usable, problem)) for group in groups.values()}
+    return set().union(*groups.values()) - stays
 
 
 def _of_problems(found: Gathered, ids: Collection[str]) -> Mask:

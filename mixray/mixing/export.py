@@ -147,7 +147,7 @@ def _told(mixture: Artefact, out: dict[str, Any], hashes: dict[str, str]) -> str
     lines = [
         f"# {mixture.name}",
         "",
-        f"{out['num_rows']:,} conversations over {out['num_problems']:,} problems, each answered by one of {len(shares)} teachers, for "
+        f"{out['num_rows']:,} conversations over {out['num_problems']:,} problems, by {len(shares)} teachers, for "
         "supervised fine-tuning. The rows lie in training order; `messages` is what is trained, the other columns say where a row is from.",
         "",
         f"| pool | asked of {_words(out['by'])} | rows | tokens | loss tokens | made from |",

@@ -18,8 +18,8 @@ from mixray.errors import MixtureError
 from mixray.mixing.draws import Codes, Keys, Values
 
 COLUMNS = [
-    "row", "problem_key", "question_key", "trace_key", "text_key", "sample", "subject", "level", "num_tokens", "num_loss_tokens",
-    "repetition", "foreign", "pass_rate",
+    "row", "problem_key", "question_key", "trace_key", "text_key", "sample", "subject", "level", "num_characters", "num_tokens",
+    "num_loss_tokens", "repetition", "foreign", "pass_rate",
 ]  # fmt: skip
 Mask = npt.NDArray[np.bool_]
 
@@ -35,7 +35,7 @@ class Gathered:
         fit: how well it fits the student, lower is better; NaN where it was not measured.
         cell: number of its (subject, level), which `cells` lists.
         problem_key: stands for a problem's id.
-        pass_rate: the mean share of a problem's samples that are accepted, over the pools that solved it.
+        pass_rate: the share of a problem's samples that are accepted, of all samples of the pools that solved it.
         problem_cell: number of a problem's (subject, level).
     """
 
@@ -44,6 +44,7 @@ class Gathered:
     row: Codes
     problem: Codes
     sample: Codes
+    num_characters: Codes
     num_tokens: Codes
     num_loss_tokens: Codes
     repetition: Values
@@ -90,12 +91,14 @@ def gather(pools: Mapping[str, pa.Table], fits: Mapping[str, pa.ChunkedArray] | 
         )
     cell, cells = _cells(table["subject"], table["level"])
     fit = np.full(table.num_rows, np.nan) if fits is None else np.concatenate([_numbers(fits[name]) for name in pools])
-    solved = np.bincount(problem, minlength=len(problem_key))
-    rates = np.bincount(problem, weights=_numbers(table["pass_rate"]), minlength=len(problem_key)) / solved
+    # A pool's right samples of a problem are all here: one over their pass rate, summed, is how many samples were asked for.
+    asked = np.bincount(problem, weights=1 / _numbers(table["pass_rate"]), minlength=len(problem_key))
+    # Rounded: the last digits of a sum follow the order of the rows.
+    rates = np.round(np.bincount(problem, minlength=len(problem_key)) / asked, 9)
     return Gathered(
         names=tuple(pools), pool=pool, problem=problem, cell=cell, cells=cells, problem_key=problem_key, pass_rate=rates,
         problem_cell=cell[first], fit=fit.astype(np.float64),
-        **{name: _numbers(table[name]) for name in ("row", "sample", "num_tokens", "num_loss_tokens")},
+        **{name: _numbers(table[name]) for name in ("row", "sample", "num_characters", "num_tokens", "num_loss_tokens")},
         **{name: _numbers(table[name]) for name in ("repetition", "foreign", "trace_key", "text_key")},
     )  # fmt: skip
 

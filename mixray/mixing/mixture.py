@@ -30,6 +30,8 @@ from mixray.recipe import Blend
 from mixray.store import Artefact, Store
 
 NO_LIMIT = 2**31
+RULE = 1
+"""Goes up when the same pools and settings would give other rows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Ingredients:
 
     def lesson(self, pool: str) -> Lesson:
         """Return how a pool's traces are taught."""
-        return Lesson(self.student_prompt, self.blend.view_of(pool), self.blend.tags.get(pool))
+        return Lesson(self.student_prompt, self.blend.view_of(pool), self.blend.tags.get(pool) or None)
 
     @property
     def rule(self) -> Rule:
@@ -75,14 +77,16 @@ class Ingredients:
 def handle(store: Store, name: str, made_of: Ingredients) -> Artefact:
     """Return the handle of one mixture, done or not."""
     settings = {
-        "blend": made_of.blend.model_dump(mode="json", exclude={"hard", "easy", "alpha", "pools"}),
+        "rule": RULE,
+        "blend": made_of.blend.model_dump(mode="json", exclude={"hard", "easy", "alpha", "pools", "view", "tags", "fit"}),
+        "fit": made_of.blend.fit if made_of.blend.needs_fit else None,
+        "lessons": [[pool, made_of.lesson(pool).settings()] for pool in made_of.pools],
         "alpha": made_of.alpha,
         "shares": [[pool, str(share)] for pool, share in made_of.blend.shares(made_of.alpha).items()],
         "rounds_up": made_of.rule.rounds_up,
         "seed": made_of.seed,
         "tokenizer": models.tokenizer_fingerprint(made_of.student),
         "max_tokens": made_of.max_tokens,
-        "student_prompt": made_of.student_prompt,
     }
     inputs = {f"pool {pool}": artefact for pool, artefact in made_of.pools.items()}
     inputs |= {f"fit {pool}": artefact for pool, artefact in made_of.fits(store).items()}
@@ -121,11 +125,11 @@ def run(store: Store, name: str, made_of: Ingredients, progress: StageProgress) 
     return artefact
 
 
-def _overlapping(overlaps: Artefact) -> tuple[set[str], set[str]]:
-    """Return the ids of the problems that repeat another one, and of those that a benchmark asks."""
+def _overlapping(overlaps: Artefact) -> tuple[dict[str, str], set[str]]:
+    """Return the ids of the problems that repeat another one, with the other, and of those that a benchmark asks."""
     overlaps.verify()
     twins, hits = overlaps.read_json("twins.json"), overlaps.read_json("hits.json")
-    return {twin["problem_id"] for twin in twins}, {hit["problem_id"] for hit in hits}
+    return {twin["problem_id"]: twin["of"] for twin in twins}, {hit["problem_id"] for hit in hits}
 
 
 def _gather(store: Store, made_of: Ingredients, progress: StageProgress) -> Gathered:

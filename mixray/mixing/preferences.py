@@ -20,6 +20,7 @@ from typing import IO, Any
 from mixray.errors import MixtureError
 from mixray.export import appearing_whole, write_json_lines
 from mixray.mixing import shelf
+from mixray.mixing.views import Lesson
 from mixray.rows import accepted
 from mixray.store import Artefact
 
@@ -74,13 +75,14 @@ def write(mixture: Artefact, out: Path, force: bool = False) -> Counts:
     Raises:
         MixtureError: a pool is gone, no problem has a pair, or `out` is taken or cannot be written.
     """
-    pools = _pools(mixture)
+    pools, lessons = _pools(mixture), _lessons(mixture)
+    tagged = any(lesson.tag for lesson in lessons.values())
     seen = {row["problem_id"]: _Seen() for row in shelf.rows(mixture, ["problem_id"])}
     for name, pool in pools.items():
         for trace in _traces(pool, ["verdict", "status"]):
             if trace["problem_id"] in seen:
                 _look(seen[trace["problem_id"]], name, trace)
-    pairs = {problem: pair for problem, found in seen.items() if (pair := _pair(found)) is not None}
+    pairs = {problem: pair for problem, found in seen.items() if (pair := _pair(found, tagged)) is not None}
     if not pairs:
         raise MixtureError(
             "No problem of the mixture has both a right and a bad trace",
@@ -89,7 +91,7 @@ def write(mixture: Artefact, out: Path, force: bool = False) -> Counts:
             do="ask more samples of each problem; nothing was written",
         )
     with appearing_whole(out, "mixture's preferences", MixtureError, force) as staged, tempfile.TemporaryFile(dir=out.parent) as texts:
-        places = _keep_texts(pools, pairs.values(), texts)
+        places = _keep_texts(pools, lessons, pairs.values(), texts)
         write_json_lines(staged, _lines(mixture, pairs, places, texts))
     reasons = Counter(pair.reason for pair in pairs.values())
     num_without_right = sum(found.chosen is None for found in seen.values())
@@ -131,16 +133,23 @@ def _look(seen: _Seen, pool: str, trace: dict[str, Any]) -> None:
         seen.rejected[pool] = min(seen.rejected.get(pool, ranked), ranked)
 
 
-def _pair(seen: _Seen) -> Pair | None:
-    if seen.chosen is None or not seen.rejected:
+def _pair(seen: _Seen, tagged: bool) -> Pair | None:
+    """Return the pair; where questions carry a pool's tag, of that pool alone: another's answer would unteach the tag."""
+    if seen.chosen is None:
         return None
     chosen = seen.chosen[1]
-    rank, _, pool, trace_id = min((rank, pool != chosen[0], pool, trace_id) for pool, (rank, trace_id) in seen.rejected.items())
+    rejected = [(rank, pool != chosen[0], pool, trace_id) for pool, (rank, trace_id) in seen.rejected.items()]
+    rejected = [each for each in rejected if not (tagged and each[1])]
+    if not rejected:
+        return None
+    rank, _, pool, trace_id = min(rejected)
     return Pair(chosen, (pool, trace_id), REASONS[rank])
 
 
-def _keep_texts(pools: Mapping[str, Artefact], pairs: Iterable[Pair], texts: IO[bytes]) -> dict[Key, tuple[int, int]]:
-    """Write the responses of the pairs to `texts`; return where each begins and how long it is."""
+def _keep_texts(
+    pools: Mapping[str, Artefact], lessons: Mapping[str, Lesson], pairs: Iterable[Pair], texts: IO[bytes]
+) -> dict[Key, tuple[int, int]]:
+    """Write what is taught of the responses of the pairs to `texts`; return where each begins and how long it is."""
     wanted = {key for pair in pairs for key in (pair.chosen, pair.rejected)}
     places = {}
     for name, pool in pools.items():
@@ -148,8 +157,19 @@ def _keep_texts(pools: Mapping[str, Artefact], pairs: Iterable[Pair], texts: IO[
             key = (name, trace["trace_id"])
             if key in wanted:
                 start = texts.tell()
-                places[key] = (start, texts.write(trace["response"].encode()))
+                places[key] = (start, texts.write(lessons[name].response(trace["response"]).encode()))
     return places
+
+
+def _lessons(mixture: Artefact) -> dict[str, Lesson]:
+    return {pool: Lesson(**said) for pool, said in mixture.made_by["settings"]["lessons"]}
+
+
+def _asked(turns: list[dict[str, str]], row: Lesson, chosen: Lesson) -> list[dict[str, str]]:
+    """Return a row's prompt with the tag of the chosen trace's pool in the place of the row's own."""
+    *before, asked = turns
+    plain = asked["content"].removesuffix(f"\n{row.tag}") if row.tag else asked["content"]
+    return [*before, {**asked, "content": f"{plain}\n{chosen.tag}" if chosen.tag else plain}]
 
 
 def _lines(mixture: Artefact, pairs: dict[str, Pair], places: dict[Key, tuple[int, int]], texts: IO[bytes]) -> Iterator[dict[str, Any]]:
@@ -158,12 +178,13 @@ def _lines(mixture: Artefact, pairs: dict[str, Pair], places: dict[Key, tuple[in
         texts.seek(start)
         return [{"role": "assistant", "content": texts.read(length).decode()}]
 
+    lessons = _lessons(mixture)
     left = dict(pairs)
-    for row in shelf.rows(mixture, ["messages", "problem_id"]):
+    for row in shelf.rows(mixture, ["messages", "problem_id", "pool"]):
         pair = left.pop(row["problem_id"], None)  # a problem may have several rows
         if pair is not None:
             yield {
-                "prompt": row["messages"][:-1],
+                "prompt": _asked(row["messages"][:-1], lessons[row["pool"]], lessons[pair.chosen[0]]),
                 "chosen": turn(pair.chosen),
                 "rejected": turn(pair.rejected),
                 "problem_id": row["problem_id"],

@@ -16,6 +16,7 @@ from mixray.errors import MixtureError
 from mixray.mixing import dealing
 from mixray.mixing.dealing import Dealt
 from mixray.mixing.draws import Codes, Keys, Values, draws, line_up
+from mixray.mixing.dropping import NEEDS_EVERY_POOL
 from mixray.mixing.gathering import Gathered, Mask
 from mixray.mixing.ordering import in_order
 from mixray.mixing.rule import Rule
@@ -30,7 +31,7 @@ def select(found: Gathered, alive: Mask, rule: Rule) -> tuple[Codes, Mask]:
         MixtureError: the pools hold too little for the size or the sharing.
     """
     picked, rank = pick(found, alive, rule)
-    eligible = picked & _shared(found, picked, rule)[found.problem] if rule.blend.sharing in ("both_right", "paired") else picked
+    eligible = picked & _shared(found, picked, rule)[found.problem] if rule.blend.sharing in NEEDS_EVERY_POOL else picked
     problems = deal(found, eligible, rule)
     chosen = np.zeros((len(found.names), found.num_problems), bool)
     for pool, taken in enumerate(problems):
@@ -38,6 +39,8 @@ def select(found: Gathered, alive: Mask, rule: Rule) -> tuple[Codes, Mask]:
     rows = np.flatnonzero(eligible & chosen[found.pool, found.problem])
     if rule.blend.by == "rows":
         rows = _trim(found, rows, rank, problems, rule)
+    if not len(rows):
+        raise _too_small(rule, {name: int(np.count_nonzero(eligible & (found.pool == pool))) for pool, name in enumerate(found.names)})
     return in_order(found, rows, rank, rule), eligible
 
 
@@ -129,19 +132,26 @@ def _deal_shared(found: Gathered, problems: Codes, weights: list[Codes], rule: R
         return max((np.split(line, [cut]) for cut in cuts), key=lambda dealt: _total(dealt, weights, rule))
 
     if rule.blend.size == "fit":
-        every = dealt(len(first))
-        if not _total(every, weights, rule):
-            raise _too_small(rule, {"the problems that every pool solved": len(first)})
-        return every
+        return dealt(len(first))
     size = rule.blend.size
     low, high = 1, len(first)
     while low < high:  # what n problems bring grows with n
         middle = (low + high) // 2
-        low, high = (low, middle) if _total(dealt(middle), weights, rule) >= size else (middle + 1, high)
-    found_total = _total(dealt(low), weights, rule)
-    if found_total < size:
-        raise _too_small(rule, {"the problems that every pool solved": found_total})
+        low, high = (low, middle) if _is_enough(dealt(middle), weights, rule) else (middle + 1, high)
+    if not _is_enough(dealt(low), weights, rule):
+        raise _too_small(rule, {"the problems that every pool solved": _total(dealt(low), weights, rule)})
+    if rule.blend.by != "rows" and low > 1:  # to the nearest problem
+        low = min((low - 1, low), key=lambda num_problems: abs(_total(dealt(num_problems), weights, rule) - size))
     return dealt(low)
+
+
+def _is_enough(dealt: Dealt, weights: list[Codes], rule: Rule) -> bool:
+    """Whether a deal brings the size that is asked: of rows, each pool its count."""
+    assert isinstance(rule.blend.size, int)
+    if rule.blend.by != "rows":
+        return _total(dealt, weights, rule) >= rule.blend.size
+    brought = [int(weight[taken].sum()) for weight, taken in zip(weights, dealt, strict=True)]
+    return all(count <= have for count, have in zip(rule.counts(rule.blend.size), brought, strict=True))
 
 
 def _total(dealt: Dealt, weights: list[Codes], rule: Rule) -> int:
@@ -175,7 +185,7 @@ def _deal_to_size(found: Gathered, solved: list[Codes], weights: list[Codes], ru
         if rule.blend.sharing == "independent":
             return dealing.apart(lines, weights, quotas, exact)
         first = line_up(solved[0], common, strata=strata)
-        widest = dealing.apart([first] * len(lines), weights, quotas, exact)
+        widest = dealing.apart([first] * len(lines), weights, quotas, exact=True)
         if widest is None:
             return None
         line = line_up(max(widest, key=len), draws(found.problem_key, rule.seed, "mixture"), value, strata)
@@ -217,7 +227,7 @@ def _strata(found: Gathered, rule: Rule) -> Codes | None:
 
 
 def _trim(found: Gathered, rows: Codes, rank: Codes, problems: Dealt, rule: Rule) -> Codes:
-    """Return the rows without those that make a share inexact: second and later samples of the problems dealt last."""
+    """Return the rows without those that make a share inexact: of the problems dealt last, later samples first."""
     pools = found.pool[rows]
     have = np.bincount(pools, minlength=len(found.names))
     total = rule.blend.size if isinstance(rule.blend.size, int) else _exact_total(have.tolist(), rule)
@@ -227,7 +237,7 @@ def _trim(found: Gathered, rows: Codes, rank: Codes, problems: Dealt, rule: Rule
     place = np.zeros((len(found.names), found.num_problems), np.int64)
     for pool, taken in enumerate(problems):
         place[pool, taken] = np.arange(len(taken))
-    ordered = rows[np.lexsort((rank[rows], place[pools, found.problem[rows]], pools))]
+    ordered = rows[np.lexsort((rank[rows], place[pools, found.problem[rows]], rank[rows] > 0, pools))]
     starts = np.concatenate(([0], np.cumsum(have)[:-1]))
     kept = [ordered[start : start + count] for start, count in zip(starts, counts, strict=True)]
     return np.sort(np.concatenate(kept))

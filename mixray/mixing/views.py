@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from mixray import chat
 from mixray.rows import THINK_TAGS
 
@@ -33,6 +36,11 @@ class Lesson:
     def turn(self) -> str:
         """The user turn with its tag, `{question}` still in it."""
         return f"{self.prompt}\n{self.tag}" if self.tag else self.prompt
+
+    def asked(self, questions: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the user turn of each question, as `messages` makes it."""
+        first, *others = self.turn.split("{question}")
+        return pc.binary_join_element_wise(first, *(piece for other in others for piece in (questions, other)), "")
 
     def response(self, text: str) -> str:
         """Return what is taught of a response."""

@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
@@ -32,6 +31,7 @@ from mixray.store import Artefact
 _TEXTS = ["trace_id", "problem_id", "question", "response", "subject", "level"]
 _CHOSEN = pa.schema([("place", pa.int64()), ("asked", pa.string()), ("taught", pa.string()), *list(EXAMPLE)[1:]])
 _TOKENS_PER_PART = 2**23  # some 30 MB of text: an Arrow array of strings holds 2 GB at most
+_MOST_PARTS = 200  # all are open at once
 _ROWS_PER_GROUP = 2**14
 _THREADS = 2
 Result = TypeVar("Result")
@@ -41,7 +41,9 @@ def write(
     folder: Path, found: Gathered, rows: Codes, pools: Mapping[str, Artefact], lessons: Mapping[str, Lesson], progress: StageProgress
 ) -> None:
     """Write the candidates `rows`, in this order, into `folder`."""
-    part_of = np.cumsum(found.num_tokens[rows]) // _TOKENS_PER_PART
+    tokens = np.cumsum(found.num_tokens[rows])
+    # Numbered without gaps, which a row longer than a part would leave.
+    part_of = np.unique(tokens // max(_TOKENS_PER_PART, int(tokens[-1]) // _MOST_PARTS), return_inverse=True)[1]
     parts = [folder / f"part-{number:05d}.arrow" for number in range(int(part_of[-1]) + 1)]
     with contextlib.ExitStack() as opened:
         files = [opened.enter_context(ipc.new_file(str(part), _CHOSEN, options=ipc.IpcWriteOptions(compression="lz4"))) for part in parts]
@@ -97,8 +99,7 @@ def _read(
     by_place = np.argsort(mine)
     table = texts.take((lying[first:last] - start)[by_place])
     mine = mine[by_place]
-    before, _, after = lesson.turn.partition("{question}")
-    asked = pc.binary_join_element_wise(before, table["question"], after, "") if before or after else table["question"]
+    asked = lesson.asked(table["question"])
     response = table["response"]
     if lesson.view != "whole":
         response = pa.chunked_array([pa.array([lesson.response(text) for text in response.to_pylist()], pa.string())])

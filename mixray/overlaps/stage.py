@@ -1,7 +1,8 @@
 """The stage that looks for what should not be there twice: training problems that repeat one another, or that a benchmark asks.
 
 In: the training problems and the recipe's benchmarks (artefacts of kind `problems`). Out: an artefact of kind `overlaps`: `hits.json` and
-`twins.json`. It is made for every run that mixes; what is done about a hit is the blend's to say. What survives a kill: nothing unfinished.
+`twins.json`. Problems that are near one another and have other answers are no twins: they differ in a word that matters. It is made for
+every run that mixes; what is done about a hit is the blend's to say. What survives a kill: nothing unfinished.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from mixray.overlaps.pairs import contamination, duplicates
+from mixray.overlaps.pairs import EXACT, contamination, duplicates
 from mixray.progress import StageProgress
 from mixray.store import Artefact, Store
 
@@ -34,10 +35,10 @@ def run(store: Store, problems: Artefact, benchmarks: Mapping[str, Artefact], pr
     with artefact.lock():
         if artefact.is_done():
             return artefact
-        asked = _questions(problems)
+        asked, golds = _column(problems, "question"), _column(problems, "answer")
         progress.update(0, len(asked))
-        twins = duplicates(asked)
-        hits = contamination(asked, {name: _questions(item) for name, item in benchmarks.items()})
+        twins = [twin for twin in duplicates(asked) if twin.tier == EXACT or golds[twin.problem_id] == golds[twin.of]]
+        hits = contamination(asked, {name: _column(item, "question") for name, item in benchmarks.items()})
         with artefact.staging() as staging:
             staging.write_json("hits.json", [asdict(hit) for hit in hits])
             staging.write_json("twins.json", [asdict(twin) for twin in twins])
@@ -53,6 +54,6 @@ def run(store: Store, problems: Artefact, benchmarks: Mapping[str, Artefact], pr
     return artefact
 
 
-def _questions(problems: Artefact) -> dict[str, str]:
-    table = problems.read_table(["problem_id", "question"])
-    return dict(zip(table["problem_id"].to_pylist(), table["question"].to_pylist(), strict=True))
+def _column(problems: Artefact, name: str) -> dict[str, str]:
+    table = problems.read_table(["problem_id", name])
+    return dict(zip(table["problem_id"].to_pylist(), table[name].to_pylist(), strict=True))

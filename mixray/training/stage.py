@@ -40,7 +40,12 @@ PLAN = pa.schema([("packs", pa.list_(pa.list_(pa.int32()))), ("num_loss_tokens",
 
 def handle(store: Store, arm: str, mixture: Artefact, model: str, train: Train, seed: int) -> Artefact:
     """Return the artefact of a trained student, done or not."""
-    settings = {"model": fingerprint(model), "train": train.model_dump(mode="json", exclude=EXECUTION), "seed": seed}
+    settings = {
+        "plan_rule": PLAN_RULE,
+        "model": fingerprint(model),
+        "train": train.model_dump(mode="json", exclude=EXECUTION),
+        "seed": seed,
+    }
     return store.artefact("students", arm, settings, {"mixture": mixture})
 
 

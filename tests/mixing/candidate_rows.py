@@ -39,7 +39,8 @@ def traces(draw: st.DrawFn, names: tuple[str, ...] = ("long", "short"), most_sam
 def trace(problem: int, sample: int = 0, tokens: int = 10, pass_rate: float = 1.0, **said: Any) -> dict[str, Any]:
     """Make up one candidate."""
     return {
-        "problem_id": f"p{problem:03d}", "sample": sample, "num_tokens": tokens, "num_loss_tokens": max(1, tokens - 3),
+        "problem_id": f"p{problem:03d}", "num_characters": tokens,
+        "sample": sample, "num_tokens": tokens, "num_loss_tokens": max(1, tokens - 3),
         "pass_rate": pass_rate, "subject": SUBJECTS[problem % 3], "level": problem % 2 + 1, "repetition": 0.3, "foreign": 0.0, **said,
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mixray import mixing, overlaps, rows
+from mixray import chat, mixing, overlaps, rows
 from mixray.errors import MixtureError
 from mixray.progress import Display
 from mixray.recipe import Blend
@@ -28,6 +28,7 @@ TEMPLATE = (
 )
 NUM_PROBLEMS = 40
 PROMPT = "Solve: {question}"
+TWICE = "{question}\nRead it again: {question}"
 # sha256 of the rows of three mixtures of the made-up pools: alpha 0.2 as it stands; by loss tokens, independent, the longest first, two
 # random samples of a problem; staged within strata, tagged, and summaries of the long pool. Seed 7, no length limit that bites.
 GOLDENS = (
@@ -113,7 +114,7 @@ def problem_set(store: Store, name: str, questions: dict[str, str]) -> Artefact:
 
 def run(
     store: Store, student_folder: Path, alpha: float | None = 0.2, max_tokens: int = 1000, files: int = 1, shuffle: int | None = None,
-    pools: dict[str, list[dict[str, Any]]] | None = None, benchmark: dict[str, str] | None = None, **said: Any,
+    pools: dict[str, list[dict[str, Any]]] | None = None, benchmark: dict[str, str] | None = None, prompt: str = PROMPT, **said: Any,
 ) -> Artefact:  # fmt: skip
     """Mix the made-up pools, laid out in `files` files and shuffled by a seed where one is given."""
     made = pools or {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
@@ -128,7 +129,7 @@ def run(
         twice = overlaps.run(store, problems, {"exam": problem_set(store, "exam", benchmark or {"e": "Who?"})}, line)
         made_of = mixing.Ingredients(
             blend=blend, alpha=alpha, pools={name: commit_pool(store, name, made[name], files) for name in blend.names}, overlaps=twice,
-            student=str(student_folder), student_prompt=PROMPT, max_tokens=max_tokens, seed=7,
+            student=str(student_folder), student_prompt=prompt, max_tokens=max_tokens, seed=7,
         )  # fmt: skip
         return mixing.run(store, "mix", made_of, line)
 
@@ -246,6 +247,30 @@ def test_repeated_problems_and_traces_are_taught_once(store: Store, student_fold
     assert "made-up-039" in {row["problem_id"] for row in rows_of(run(store, student_folder, 0.5, pools=made, duplicates="keep"))}
 
 
+def test_of_problems_that_say_the_same_one_that_can_be_mixed_stays(store: Store, student_folder: Path) -> None:
+    made = {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
+    for pool in made.values():
+        for row in pool:
+            if row["problem_id"] == "made-up-001":
+                row["question"] = "What is  0 + 1?"  # as made-up-000 asks, which nobody solved
+    assert "made-up-001" in {row["problem_id"] for row in rows_of(run(store, student_folder, pools=made))}
+
+
+def test_an_answer_that_is_all_thinking_has_no_summary(store: Store, student_folder: Path) -> None:
+    made = {"long": traces("long", words=3, wrong_every=5), "short": traces("short", words=3, wrong_every=3)}
+    for row in made["long"]:
+        row["response"] = f"<think>{row['response']}</think>" + ("" if row["problem_id"] == "made-up-001" else " Done.")
+    outcome = run(store, student_folder, 0.5, pools=made, view={"long": "summary"}).outcome
+    assert outcome["steps"][1]["step"] == "empty"
+    assert outcome["steps"][1]["dropped_problems"] == 0 < outcome["steps"][1]["dropped_rows"]
+    assert outcome["num_rows"] == 35
+
+
+def test_what_changes_no_row_changes_no_hash(store: Store, student_folder: Path) -> None:
+    same: list[dict[str, Any]] = [{}, {"fit": "perplexity"}, {"view": {"long": "whole"}}, {"tags": {"long": ""}}]
+    assert len({run(store, student_folder, **said).hash for said in same}) == 1
+
+
 def test_loops_and_foreign_words_are_left_out_where_the_blend_says_so(store: Store, student_folder: Path) -> None:
     made = {"long": traces("long", words=30, wrong_every=5), "short": traces("short", words=6, wrong_every=3)}
     for row in made["long"][:20]:
@@ -256,6 +281,15 @@ def test_loops_and_foreign_words_are_left_out_where_the_blend_says_so(store: Sto
     took = {step["step"]: step["dropped_rows"] for step in outcome["steps"]}
     assert took["repetition"] > 0 < took["foreign"]
     assert outcome["num_rows"] == outcome["num_problems"] < 36
+
+
+def test_every_place_of_the_question_is_filled(store: Store, student_folder: Path) -> None:
+    for row in rows_of(run(store, student_folder, prompt=TWICE)):
+        asked = row["messages"][0]["content"]
+        question = f"What is {int(row['problem_id'][-3:])} + 1?"
+        assert asked == f"{question}\nRead it again: {question}"
+        written = chat.encode(chat.load_tokenizer(student_folder), row["messages"])
+        assert (row["num_tokens"], row["num_loss_tokens"]) == (len(written.ids), written.num_loss_tokens), "counted as written"
 
 
 def test_views_and_tags_are_in_the_messages(store: Store, student_folder: Path) -> None:

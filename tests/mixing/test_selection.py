@@ -7,6 +7,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from candidate_rows import Traces, gathered, mixed, trace, traces
 from hypothesis import given, settings
@@ -136,15 +137,69 @@ def test_disjoint_pools_share_no_problem(pools: Traces, alpha: float) -> None:
         assert hard > len(solved[0]) or easy > len(solved[1]) or hard + easy > len(solved[0] | solved[1])
 
 
-@given(traces(), ALPHAS, UNITS)
-def test_paired_problems_have_every_trace_the_smaller_pool_allows(pools: Traces, alpha: float, by: str) -> None:
+@given(traces(all_solve=True), ALPHAS)
+def test_paired_problems_have_every_trace_the_smaller_share_allows(pools: Traces, alpha: float) -> None:
+    rows = mixed(pools, alpha, sharing="paired")
+    hard, easy = problems(rows, "long"), problems(rows, "short")
+    assert hard <= easy if len(hard) <= len(easy) else easy <= hard
+    assert len(easy) == len(pools["short"]) or len(hard) == len(pools["short"]), "the larger share takes every problem"
+
+
+def test_paired_tokens_are_as_many_as_the_pools_hold() -> None:
+    """Long tails: the total grows with every problem, whichever set of them is looked at first."""
+    generator = np.random.default_rng(0)
+    lengths = [np.ceil(generator.lognormal(mean, 1, 500)).astype(int).tolist() for mean in (7, 5)]
+    pools = {
+        name: [trace(number, tokens=size) for number, size in enumerate(sizes)]
+        for name, sizes in zip(("long", "short"), lengths, strict=True)
+    }
+    for alpha in (0.2, 0.5, 0.8):
+        rows = mixed(pools, alpha, sharing="paired", by="tokens")
+        hard, easy = tokens(pools, rows, "long"), tokens(pools, rows, "short")
+        assert hard / (hard + easy) == pytest.approx(alpha, abs=0.02)
+        assert hard > 0.9 * sum(lengths[0]) or easy > 0.9 * sum(lengths[1]), "one of the two pools is all but used up"
+
+
+@given(traces(("a", "b", "c"), most_samples=3, all_solve=True), st.integers(1, 40))
+def test_three_pools_with_several_samples_bring_a_size_to_the_row_or_say_so(pools: Traces, size: int) -> None:
+    shares = {"a": "11/15", "b": "3/15", "c": "1/15"}
     try:
-        rows = mixed(pools, alpha, sharing="paired", by=by)
+        rows = mixed(pools, pools=shares, per_problem=2, size=size)
     except MixtureError:
         return
-    hard, easy = problems(rows, "long"), problems(rows, "short")
-    if by == "rows":
-        assert hard <= easy or easy <= hard
+    counts = Counter(pool for pool, _, _ in rows)
+    assert [counts[name] for name in "abc"] == dealing.counts([Fraction(share) for share in shares.values()], size)
+
+
+def test_tokens_of_three_pools_are_shared_in_any_line() -> None:
+    generator = np.random.default_rng(1)
+    pools = {
+        name: [trace(number, tokens=int(size) + 1) for number, size in enumerate(generator.lognormal(5, 1, 1000))]
+        for name in ("a", "b", "c")
+    }
+    for assign in ("hash", "longest", "shortest"):
+        rows = mixed(pools, pools={"a": 0.2, "b": 0.3, "c": 0.5}, by="tokens", assign=assign)
+        brought = [tokens(pools, rows, name) for name in "abc"]
+        assert [share / sum(brought) for share in brought] == pytest.approx([0.2, 0.3, 0.5], abs=0.01)
+
+
+def test_strata_hold_their_share_however_many_and_uneven() -> None:
+    made = [trace(number, subject="large" if number < 200 else f"small {number}") for number in range(240)]
+    pools = {name: [dict(row) for row in made] for name in ("long", "short")}
+    for alpha in (0.2, 0.3, 0.5):
+        hard = problems(mixed(pools, alpha, stratify="subject"), "long")
+        large = sum(row["subject"] == "large" for row in pools["long"] if row["problem_id"] in hard)
+        assert abs(large - 200 * alpha) <= 1
+        assert abs(len(hard) - large - 40 * alpha) <= 1
+
+
+def test_a_problem_is_as_hard_as_all_its_samples_say() -> None:
+    """Eight of eight and one of eight are nine of sixteen: harder than six and six of eight, though more of its samples are here."""
+    pools: Traces = {"long": [], "short": []}
+    for name, (first, second) in {"long": (8, 6), "short": (1, 6)}.items():
+        pools[name] = [trace(0, sample, pass_rate=first / 8) for sample in range(first)]
+        pools[name] += [trace(1, sample, pass_rate=second / 8) for sample in range(second)]
+    assert problems(mixed(pools, 0.5, assign="hardest"), "long") == {"p000"}
 
 
 @given(traces(), ALPHAS, UNITS)
