@@ -78,12 +78,17 @@ def example(number: int, pool: str) -> dict[str, Any]:
 
 
 def make_mixture(
-    store: Store, name: str, pools: Mapping[str, Artefact], hard: Collection[int], numbers: Collection[int] = range(8), files: int = 2
-) -> Artefact:
+    store: Store, name: str, pools: Mapping[str, Artefact], hard: Collection[int], numbers: Collection[int] = range(8), files: int = 2,
+    tags: Mapping[str, str] | None = None, view: str = "whole",
+) -> Artefact:  # fmt: skip
     """A mixture of the problems `numbers`, of which `hard` take the long trace; before its filters there were four problems more."""
     rows = [example(number, "long" if number in hard else "short") for number in numbers]
     first, second = pools
-    lessons = [[pool, Lesson("{question}").settings()] for pool in pools]
+    taught = {pool: Lesson("{question}", view, (tags or {}).get(pool)) for pool in pools}
+    lessons = [[pool, lesson.settings()] for pool, lesson in taught.items()]
+    for row in rows:
+        if tag := taught[row["pool"]].tag:
+            row["messages"][-2]["content"] += f"\n{tag}"
     settings = {"name": name, "lessons": lessons, "hard": sorted(hard), "numbers": sorted(numbers)}
     mixture = store.artefact("mixtures", name, settings, {f"pool {pool}": artefact for pool, artefact in pools.items()})
     everything = [example(number, pool) for number in [*numbers, *range(100, 104)] for pool in pools]

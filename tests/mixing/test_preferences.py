@@ -54,6 +54,20 @@ def test_the_shortest_right_trace_is_chosen(store: Store, tmp_path: Path) -> Non
     assert (row["chosen_trace_id"], row["chosen_pool"], row["chosen"][0]["content"]) == ("p0/long/1", "long", "right")
 
 
+def test_tags_and_views_are_as_the_mixture_teaches_them(store: Store, tmp_path: Path) -> None:
+    pools = {
+        "long": [trace("p0", "long", 0, "<think>hm</think> the long way, right"), trace("p0", "long", 1, "<think>hm</think> off", "wrong")],
+        "short": [trace("p0", "short", 0, "<think>so</think> right"), trace("p0", "short", 1, "<think>so</think> wrong", "wrong")],
+    }
+    made = {name: make_pool(store, name, traces) for name, traces in pools.items()}
+    mixture = make_mixture(store, "half", made, [0], range(1), files=1, tags={"long": "/think", "short": "/no_think"}, view="summary")
+    preferences.write(mixture, tmp_path / "out")
+    (row,) = (json.loads(line) for line in (tmp_path / "out").read_text().splitlines())
+    assert row["prompt"][-1]["content"].endswith("?\n/no_think"), "the chosen trace's tag, though the row is of the other pool"
+    assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("right", "wrong")
+    assert row["rejected_pool"] == "short"
+
+
 def test_a_tie_goes_to_the_first_name(store: Store, tmp_path: Path) -> None:
     pools = {name: [trace("p0", name, n, "same") for n in (1, 0)] + [trace("p0", name, 2, *WRONG)] for name in ("short", "long")}
     (row,) = pairs(store, tmp_path / "out", pools)
