@@ -107,7 +107,7 @@ def show(
     console.print(f"hard: {escape(out['hard'])}, easy: {escape(out['easy'])}; at most {out['max_tokens']:,} tokens")
     console.print(f"\nshares asked (of the {_words(out['by'])}) and got")
     print_table(_shares(out, shelf.shares_of(found)))
-    console.print("\nwhat each step dropped")
+    console.print("\nwhat each step left out; the last two choose among the rest")
     print_table(_steps(out))
     for column, cells in strata.items():
         console.print(f"\nby {column}; share before: of all rows before the first filter, share after: of this mixture's")

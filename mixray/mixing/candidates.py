@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from mixray import chat, models
+from mixray.mixing.likeness import likeness
 from mixray.mixing.views import Lesson
 from mixray.progress import StageProgress
 from mixray.rows import accepted, keyed_draw
@@ -29,7 +30,7 @@ CANDIDATE = pa.schema(
         ("problem_key", pa.uint64()),
         ("question_key", pa.uint64()),
         ("trace_key", pa.uint64()),
-        ("text_key", pa.uint64()),  # of what is taught, so that repeated answers are seen
+        ("likeness", pa.uint64()),  # of what is taught, so that repeated answers are seen
         ("sample", pa.int32()),
         ("subject", pa.string()),
         ("level", pa.int32()),
@@ -110,7 +111,7 @@ def _candidate(trace: dict[str, Any], row: int, lesson: Lesson, tokenizer: PreTr
         "problem_key": keyed_draw(trace["problem_id"]),
         "question_key": keyed_draw(trace["question"]),
         "trace_key": keyed_draw(trace["trace_id"]),
-        "text_key": keyed_draw(" ".join(taught.split())),
+        "likeness": likeness(taught),
         "sample": trace["sample"],
         "subject": trace["subject"],
         "level": trace["level"],

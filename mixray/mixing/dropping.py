@@ -14,6 +14,7 @@ import numpy as np
 from mixray.errors import MixtureError
 from mixray.mixing.draws import keys_of
 from mixray.mixing.gathering import Gathered, Mask
+from mixray.mixing.likeness import near
 from mixray.mixing.shares import Ledger
 from mixray.recipe import Blend
 from mixray.rows import keyed_draw
@@ -89,14 +90,15 @@ def _of_problems(found: Gathered, ids: Collection[str]) -> Mask:
 
 
 def _repeated_traces(found: Gathered) -> Mask:
-    """Return which candidates teach the same text as an earlier sample of the same problem in the same pool."""
+    """Return which candidates teach all but the same as an earlier sample of the same problem in the same pool."""
     group = found.pool * found.num_problems + found.problem
     several = np.flatnonzero(np.bincount(group)[group] > 1)
-    keys = (found.trace_key, found.sample, found.text_key, group)
-    order = several[np.lexsort(tuple(key[several] for key in keys))]
-    same = (np.diff(group[order], prepend=-1) == 0) & np.concatenate(([False], found.text_key[order][1:] == found.text_key[order][:-1]))[
-        : len(order)
-    ]
+    order = several[np.lexsort((found.trace_key[several], found.sample[several], group[several]))]
     repeated = np.zeros(len(group), bool)
-    repeated[order[same]] = True
+    for lag in range(1, len(order)):
+        later = order[lag:][group[order[lag:]] == group[order[:-lag]]]
+        if not len(later):
+            break
+        earlier = order[:-lag][group[order[lag:]] == group[order[:-lag]]]
+        repeated[later[near(found.likeness[later], found.likeness[earlier])]] = True
     return repeated

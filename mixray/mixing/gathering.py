@@ -18,7 +18,7 @@ from mixray.errors import MixtureError
 from mixray.mixing.draws import Codes, Keys, Values
 
 COLUMNS = [
-    "row", "problem_key", "question_key", "trace_key", "text_key", "sample", "subject", "level", "num_characters", "num_tokens",
+    "row", "problem_key", "question_key", "trace_key", "likeness", "sample", "subject", "level", "num_characters", "num_tokens",
     "num_loss_tokens", "repetition", "foreign", "pass_rate",
 ]  # fmt: skip
 Mask = npt.NDArray[np.bool_]
@@ -51,7 +51,7 @@ class Gathered:
     foreign: Values
     fit: Values
     trace_key: Keys
-    text_key: Keys
+    likeness: Keys
     cell: Codes
     cells: tuple[tuple[str | None, int | None], ...]
     problem_key: Keys
@@ -99,7 +99,7 @@ def gather(pools: Mapping[str, pa.Table], fits: Mapping[str, pa.ChunkedArray] | 
         names=tuple(pools), pool=pool, problem=problem, cell=cell, cells=cells, problem_key=problem_key, pass_rate=rates,
         problem_cell=cell[first], fit=fit.astype(np.float64),
         **{name: _numbers(table[name]) for name in ("row", "sample", "num_characters", "num_tokens", "num_loss_tokens")},
-        **{name: _numbers(table[name]) for name in ("repetition", "foreign", "trace_key", "text_key")},
+        **{name: _numbers(table[name]) for name in ("repetition", "foreign", "trace_key", "likeness")},
     )  # fmt: skip
 
 

@@ -121,8 +121,9 @@ def make(folder: Path, num_rows: int = NUM_ROWS) -> None:
             )
         counted = {
             "row": np.arange(num_rows), "problem_id": ids, "problem_key": key, "question_key": key, "trace_key": key ^ np.uint64(length),
-            "text_key": key ^ np.uint64(length), "sample": np.zeros(num_rows, np.int32), "subject": pa.nulls(num_rows, pa.string()),
-            "level": pa.nulls(num_rows, pa.int32()), "num_tokens": np.full(num_rows, length // 3, np.int32) + (key % 50).astype(np.int32),
+            "likeness": key ^ np.uint64(length), "sample": np.zeros(num_rows, np.int32), "subject": pa.nulls(num_rows, pa.string()),
+            "level": pa.nulls(num_rows, pa.int32()), "num_characters": np.full(num_rows, length, np.int32),
+            "num_tokens": np.full(num_rows, length // 3, np.int32) + (key % 50).astype(np.int32),
             "num_loss_tokens": np.full(num_rows, length // 4, np.int32), "repetition": np.zeros(num_rows), "foreign": np.zeros(num_rows),
             "pass_rate": np.ones(num_rows),
         }  # fmt: skip

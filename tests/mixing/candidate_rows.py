@@ -53,7 +53,7 @@ def gathered(pools: Traces, shuffled: int | None = None, blocks: int = 1) -> Gat
             {
                 "row": place, "problem_key": keyed_draw(row["problem_id"]), "question_key": keyed_draw("question of", row["problem_id"]),
                 "trace_key": keyed_draw(name, row["problem_id"], row["sample"]),
-                "text_key": keyed_draw("text of", name, row["problem_id"], row["sample"]), **row,
+                "likeness": keyed_draw("text of", name, row["problem_id"], row["sample"]), **row,
             }
             for place, row in enumerate(rows)
         ]  # fmt: skip

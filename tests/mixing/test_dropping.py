@@ -22,7 +22,7 @@ ROWS = st.lists(
             "repetition": st.sampled_from((0.1, 0.5, 0.9)),
             "foreign": st.sampled_from((0.0, 0.2)),
             "tokens": st.sampled_from((5, 50)),
-            "text_key": st.integers(1, 3),
+            "likeness": st.sampled_from((0x0F0F0F0F, 0xF0F0F0F0, 0xFF00FF00)),
         }
     ),
     max_size=20,
@@ -37,7 +37,7 @@ def numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give each row of a problem the next sample number; the last row is one that nothing is wrong with."""
     seen: dict[int, int] = {}
     made = []
-    for row in [*rows, {"problem": 99, "repetition": 0.1, "foreign": 0.0, "tokens": 5, "text_key": 9}]:
+    for row in [*rows, {"problem": 99, "repetition": 0.1, "foreign": 0.0, "tokens": 5, "likeness": 9}]:
         number = row["problem"]
         said = {key: value for key, value in row.items() if key not in ("problem", "tokens")}
         made.append(trace(number, seen.get(number, 0), row["tokens"], **said))
@@ -64,8 +64,8 @@ def test_no_good_row_is_lost_and_no_bad_one_stays(
     for name, rows in pools.items():
         taught: set[tuple[str, int]] = set()
         for place, row in enumerate(rows):
-            again = (row["problem_id"], row["text_key"]) in taught
-            taught.add((row["problem_id"], row["text_key"]))
+            again = (row["problem_id"], row["likeness"]) in taught
+            taught.add((row["problem_id"], row["likeness"]))
             bad = row["repetition"] > 0.6 or row["foreign"] > 0.1 or row["num_tokens"] > 20
             bad |= duplicates == "drop" and (again or row["problem_id"] in repeated)
             bad |= kept == "drop" and row["problem_id"] in contaminated
