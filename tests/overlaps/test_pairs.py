@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixray.overlaps.pairs import LEAST_SHARED_WORDS, Hit, Twin, contamination, duplicates
-from mixray.overlaps.runs import MOST_TEXTS
-from mixray.overlaps.wording import wording
+from mixray.overlaps.pairs import (
+    LEAST_SHARED_WORDS,
+    LEAST_TOKENS_HELD,
+    LEAST_WORDS_HELD,
+    MOST_WORDS_AROUND,
+    Hit,
+    Twin,
+    contamination,
+    duplicates,
+)
+from mixray.overlaps.runs import MOST_TEXTS, RUN_TOKENS
+from mixray.overlaps.wording import Wording, wording
 from mixray.rows import keyed_draw
 from mixray.tiny import problems as tiny
 
@@ -189,7 +198,13 @@ def test_no_near_pair_is_passed_over(ours: list[str], theirs: list[str]) -> None
         left, right = wording(one), wording(other)
         words, others = set(left.words), set(right.words)
         similar = len(words & others) / len(words | others) >= LEAST_SHARED_WORDS
-        return left.tokens != right.tokens and left.formula == right.formula and similar
+        return left.tokens != right.tokens and left.formula == right.formula and (similar or held(left.tokens, right))
+
+    def held(tokens: list[str], short: Wording) -> bool:
+        size, around = len(short.tokens), len(tokens) - len(short.tokens)
+        least = LEAST_TOKENS_HELD if short.formula else LEAST_WORDS_HELD
+        enough = bool(short.words) and least <= size < RUN_TOKENS and 0 < around <= MOST_WORDS_AROUND
+        return enough and any(tokens[at : at + size] == short.tokens for at in range(around + 1))
 
     hits = contamination(dict(zip(ours, ours, strict=True)), {"b": dict(zip(theirs, theirs, strict=True))})
     near = {(hit.problem_id, hit.benchmark_id) for hit in hits if hit.tier == "near"}
