@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
 from mixray.recipe_file import load_recipe
 from mixray.store import Artefact, Store
@@ -39,7 +39,7 @@ def make(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: S
 
         with Display(terminal.err) as display:
             for made in pipeline.make_mixtures(loaded, Store(storage), display).values():
-                terminal.answer(made.path if made.store.is_local else f"{storage.rstrip('/')}/{made.label}")
+                terminal.answer(place_of(made, storage))
 
 
 @mixture.command("ls")

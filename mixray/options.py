@@ -9,12 +9,18 @@ from typing import Annotated
 import typer
 
 from mixray.errors import MixrayError
+from mixray.store import Artefact
 from mixray.terminal import new_log_path
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
 StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+def place_of(made: Artefact, storage: str) -> str:
+    """Return where an artefact lies, as the user speaks of the storage."""
+    return made.path if made.store.is_local else f"{storage.rstrip('/')}/{made.label}"
 
 
 def log_path(storage: str, name: str) -> Path:

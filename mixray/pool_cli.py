@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixray.errors import RecipeError
-from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
 from mixray.recipe import NAME, ImportedTeacher, ProblemSet, TraceColumns, nearest
 from mixray.recipe_file import load_recipe, parse_part
@@ -43,7 +43,7 @@ def make(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: S
 
         with Display(terminal.err) as display:
             for made in pipeline.make_pools(loaded, Store(storage), display).values():
-                terminal.answer(made.path if made.store.is_local else f"{storage.rstrip('/')}/{made.label}")
+                terminal.answer(place_of(made, storage))
 
 
 @pool.command("ls")
@@ -234,7 +234,7 @@ def import_(
 
         with Display(terminal.err) as display:
             made = pipeline.import_pool(name, teacher, source, Store(storage), display)
-        terminal.answer(made.path if made.store.is_local else f"{storage.rstrip('/')}/{made.label}")
+        terminal.answer(place_of(made, storage))
 
 
 def _columns(given: list[str]) -> TraceColumns:

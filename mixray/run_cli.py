@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixray.errors import RecipeError
-from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
 from mixray.recipe import Asked, Recipe, Teacher
 from mixray.recipe_file import load_recipe
@@ -51,7 +51,7 @@ def _run(loaded: Recipe, storage: str) -> None:
             report, answer = pipeline.run(loaded, Store(storage), display)
         terminal.err.write(f"\n{answer}\n" + (f"\nopen {report.path}/index.html\n" if report.store.is_local else ""))
         terminal.err.flush()
-        terminal.answer(report.path if report.store.is_local else f"{storage.rstrip('/')}/{report.label}")
+        terminal.answer(place_of(report, storage))
 
 
 def plan(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from mixray.cli import main
+from command_line import called
 
 SMALL = """
 name: small
@@ -26,12 +25,6 @@ def recipe(tmp_path: Path, random_student: str) -> str:
     path = tmp_path / "small.yaml"
     path.write_text(SMALL.replace("MODEL", random_student))
     return str(path)
-
-
-def called(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(list(arguments))
-    return int(left.value.code or 0)
 
 
 @pytest.mark.parametrize("command", ["run", "sweep", "plan", "status", "serve"])

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
-    "completions", "models", "session", "progress", "quarantine", "threads", "shelf", "export",
+    "completions", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {

@@ -12,19 +12,13 @@ from typing import Any
 
 import datasets
 import pytest
+from command_line import called
 from hub import Hub, serving
 from made_up_mixtures import make_mixture, make_pools
 
-from mixray.cli import main
 from mixray.store import Artefact, Store
 
 Capture = pytest.CaptureFixture[str]
-
-
-def called(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(list(arguments))
-    return int(left.value.code or 0)
 
 
 class Storage:

@@ -9,16 +9,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-
-from mixray.cli import main
+from command_line import called
 
 TEXTS = [r"\boxed{4}", r"\boxed{5}", "I do not know", "no box but 4"]
-
-
-def called(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        main(list(arguments))
-    return int(left.value.code or 0)
 
 
 class Storage:

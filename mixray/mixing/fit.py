@@ -23,9 +23,10 @@ from typing import Any
 import pyarrow as pa
 
 from mixray import models, rows
-from mixray.errors import MixrayError, MixtureError
+from mixray.errors import MixtureError
 from mixray.mixing.forward import CLIP, Fit, FitActor
 from mixray.progress import StageProgress
+from mixray.ray_data import data_context, own_error
 from mixray.store import Artefact, Store
 
 FIT = pa.schema(
@@ -181,16 +182,10 @@ def _room(source: str, on_gpu: bool) -> int:
 @contextlib.contextmanager
 def _data_context(actors: int) -> Iterator[None]:
     """Set Ray Data up for this execution alone: in order, quiet, and without a limit on how long a block may take."""
-    from ray.data import DataContext, ExecutionResources
+    from ray.data import DataContext
 
-    context = DataContext.get_current().copy()
+    context = data_context(actors + _CPUS_BESIDE_ACTORS)
     context.execution_options.preserve_order = True
-    # Each further process spends seconds on imports that the actors wait for; reading takes next to nothing.
-    context.execution_options.resource_limits = ExecutionResources(cpu=actors + _CPUS_BESIDE_ACTORS)
-    context.execution_no_progress_timeout_s = -1
-    context.raise_original_map_exception = True
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
     with DataContext.current(context):
         yield
 
@@ -203,11 +198,9 @@ def _told_as_mixture_errors(source: str) -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        link: BaseException | None = error
-        while link is not None:
-            if isinstance(link, MixrayError) and not isinstance(link, RayError):
-                raise link from error
-            link = getattr(link, "cause", None) or link.__cause__
+        own = own_error(error)
+        if own is not None:
+            raise own from error
         last_line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
         raise MixtureError(
             "A pool could not be measured", seen=last_line, rule=f"student {source}", do="check the memory, then run again"

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixray.errors import MixrayError, TeacherError
+from mixray.errors import TeacherError
+from mixray.ray_data import data_context, own_error
 from mixray.recipe import Asked, RemoteTeacher, Teacher
 from mixray.rows import REQUEST
 from mixray.store import Artefact
@@ -118,19 +119,13 @@ def _places(teacher: Asked) -> int:
 @contextlib.contextmanager
 def _data_context(most_actors: int) -> Iterator[None]:
     """Set Ray Data up for long answers, for this execution alone."""
-    from ray.data import DataContext, ExecutionResources
+    from ray.data import DataContext
     from ray.data.context import AutoscalingConfig
 
-    context = DataContext.get_current().copy()
+    context = data_context(most_actors + _CPUS_BESIDE_ACTORS)
     # As soon as every place is taken; Ray Data's own threshold lies above what actors with this many calls at once ever reach.
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=1.0)
-    context.execution_no_progress_timeout_s = -1
     context.max_consecutive_actor_init_deaths = 0  # an actor tries again itself, and Ray counts first starts alone
-    # Each further process spends seconds on imports that the engine waits for; reading takes next to nothing.
-    context.execution_options.resource_limits = ExecutionResources(cpu=most_actors + _CPUS_BESIDE_ACTORS)
-    context.raise_original_map_exception = True  # Ray Data's own wrapper loses its cause on the way to the driver
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
     with DataContext.current(context):
         yield
 
@@ -143,7 +138,7 @@ def _told_as_teacher_errors(name: str, attempts: Attempts) -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        own = _own_error(error)
+        own = own_error(error)
         if own is not None:
             raise own from error
         last_line = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_RAY_DATA_HINTS)][-1].strip()
@@ -153,14 +148,3 @@ def _told_as_teacher_errors(name: str, attempts: Attempts) -> Iterator[None]:
             rule=f"teacher {name}",
             do="check the model, its engine settings and the memory, then run again: finished blocks are kept",
         ) from error
-
-
-def _own_error(error: BaseException) -> MixrayError | None:
-    from ray.exceptions import RayError
-
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, MixrayError) and not isinstance(link, RayError):  # Ray's double of it tells where it was, not what
-            return link
-        link = getattr(link, "cause", None) or link.__cause__
-    return None
