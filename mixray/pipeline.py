@@ -112,7 +112,7 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     """Compare the arms, with intervals; return the report and the answer in words."""
     arms = [
         report.Arm(
-            name=arm.name, student=arm.student, seed=arm.seed, scores=arm.scores, matched=True,
+            name=arm.name, student=arm.student, seed=arm.seed, trained=arm.trained, scores=arm.scores, matched=True,
             mixture=arm.mix.name if arm.mix else None,
             blend=arm.mix.blend_name if arm.mix else None,
             alpha=arm.mix.alpha if arm.mix else None,
