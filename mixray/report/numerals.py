@@ -52,9 +52,9 @@ def memory(num_bytes: float | None) -> str:
 
 
 def passes(training: Mapping[str, Any]) -> str:
-    """Return how often each trained token was seen: `3`, or `2.97` where the last pass was not whole."""
+    """Return how often each trained token was seen: `3.00`, or less where rows were left out of the last pass."""
     seen, once = training["seen_loss_tokens"], training["num_loss_tokens"]
-    return NOTHING if not seen or not once else f"{seen / once:.3g}"
+    return NOTHING if not seen or not once else f"{seen / once:,.2f}"
 
 
 def sparkline(values: Sequence[float | None], width: int = 24) -> str:

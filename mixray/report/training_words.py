@@ -18,7 +18,7 @@ DANGER = (
 NOTES = {
     "loss": (
         f"Strong: smoothed over one in {SMOOTHED_PARTS} of the steps; pale: as it was. A line that still falls at its end could have used"
-        f" more steps; one that leaps, a lower learning rate. {DANGER}"
+        " more steps; one that leaps, a lower learning rate. Two mixtures are two texts: the lower line is not the better student."
     ),
     "loss_tokens": (
         "The same losses by what was paid for them: a step on long traces trains more tokens than one on short ones. Equal tokens are still"
