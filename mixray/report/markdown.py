@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mixray.report import numerals, training_words, words
+from mixray.report.curves import SMOOTHED_PARTS
 
 Row = Mapping[str, Any]
 
@@ -110,7 +111,8 @@ def _training(report: Row) -> list[str]:
     rows = [row for row in report["arms"] if row["training"] is not None]
     if not rows:
         return parts
-    shape = "The curve is the smoothed loss from the first step to the last, each between its own least and greatest value."
+    smoothed = f"smoothed over one in {SMOOTHED_PARTS} of the steps"
+    shape = f"The curve is the loss from the first step to the last, {smoothed}, each between its own least and greatest value."
     return [*parts, training_words.DANGER, _trained(report, rows), f"{shape} {training_words.THINNED} The plots are in `index.html`."]
 
 
