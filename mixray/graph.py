@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import ProblemSet, Recipe
+from mixray.recipe import ProblemSet, Recipe, Train
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -25,6 +25,10 @@ class Mix:
     blend_name: str
     made_of: mixing.Ingredients
     artefact: Artefact
+    train: Train
+    """How its arms are trained."""
+    matched: bool
+    """Whether that is how every arm is."""
 
     @property
     def alpha(self) -> float | None:
@@ -119,11 +123,12 @@ def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact],
     mixes = []
     for name, (blend_name, alpha) in mixture_names(recipe).items():
         blend = recipe.mixtures[blend_name]
+        train, matched = recipe.train.of(name, blend_name, sum(share > 0 for share in blend.shares(alpha).values()))
         made_of = mixing.Ingredients(
             blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=model,
-            student_prompt=recipe.student_prompt, max_tokens=recipe.train.max_tokens, seed=recipe.seed,
+            student_prompt=recipe.student_prompt, max_tokens=train.max_tokens, seed=recipe.seed,
         )  # fmt: skip
-        mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of)))
+        mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of), train, matched))
     return mixes
 
 
@@ -150,6 +155,6 @@ def mixture_names(recipe: Recipe) -> dict[str, tuple[str, float | None]]:
 
 def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:
     name = f"{student}-{UNTOUCHED}" if mix is None else f"{student}-{mix.name}-s{seed}"
-    trained = training.handle(store, name, mix.artefact, model, recipe.train, seed) if mix is not None and seed is not None else None
+    trained = training.handle(store, name, mix.artefact, model, mix.train, seed) if mix is not None and seed is not None else None
     scores = evaluation.handle(store, name, trained or model, benchmarks, recipe.evaluate, recipe.student_prompt, recipe.seed)
     return Arm(name, student, model, mix, seed, trained, scores)

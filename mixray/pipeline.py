@@ -82,7 +82,7 @@ def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display)
         if arm.mix is None or arm.seed is None:
             continue
         line = display.stage(f"train {arm.name}")
-        out = training.run(store, arm.name, arm.mix.artefact, arm.model, recipe.train, arm.seed, line).outcome
+        out = training.run(store, arm.name, arm.mix.artefact, arm.model, arm.mix.train, arm.seed, line).outcome
         line.finish(f"{out['num_steps']} steps, loss {out['first_loss']:.2f} to {out['last_loss']:.3f}")
 
 
@@ -112,7 +112,8 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     """Compare the arms, with intervals; return the report and the answer in words."""
     arms = [
         report.Arm(
-            name=arm.name, student=arm.student, seed=arm.seed, trained=arm.trained, scores=arm.scores, matched=True,
+            name=arm.name, student=arm.student, seed=arm.seed, trained=arm.trained, scores=arm.scores,
+            matched=arm.mix.matched if arm.mix else True,
             mixture=arm.mix.name if arm.mix else None,
             blend=arm.mix.blend_name if arm.mix else None,
             alpha=arm.mix.alpha if arm.mix else None,
