@@ -26,6 +26,7 @@ from mixray.recipe import Train
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.threads import side_by_side
+from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of
 from mixray.training.job import STATE, STUDENT, Job, train_worker
 from mixray.training.plan import Step, batch_plan
 
@@ -206,11 +207,9 @@ def _lay_out(
         "seconds": round(seconds, 3),
         "first_loss": curve["loss"][0],
         "last_loss": curve["loss"][-1],
+        "base_model": model,
     }
-    (staging.folder / "README.md").write_text(
-        f"# {student.name}\n\nA student trained by mixray from `{model}` on the mixture `{mixture.label}`: "
-        f"{planned['num_rows']} examples, {planned['num_loss_tokens']} trained tokens, {train.epochs} epochs, "
-        f"learning rate {train.learning_rate}, {planned['num_steps']} steps.\n\n"
-        f"Loss at the first step {curve['loss'][0]:.4f}, at the last {curve['loss'][-1]:.4f}.\n",
-        encoding="utf-8",
-    )
+    source = resolve(model)
+    license_id = license_of(Path(source)) if Path(source).is_dir() else None
+    told = facts_of(student, staging.outcome, mixture, license_id=license_id or LICENSE_UNKNOWN)
+    (staging.folder / "README.md").write_text(card(told), encoding="utf-8")
