@@ -27,13 +27,13 @@ def moved(folder: Path, number: int, size: float = 0.02) -> None:
 
 
 def make_student(
-    store: Store, name: str, mixture: Artefact, model: str, number: int = 1, seed: int = 0, older: bool = False, base_told: bool = True
+    store: Store, name: str, mixture: Artefact, model: str, number: int = 1, seed: int = 0, older: bool = False, size: float = 0.02
 ) -> Artefact:
-    """Commit a student; an `older` one tells its losses in a file of their own, and no base."""
+    """Commit a student, `size` away from its base; an `older` one tells its losses in a file of their own, and no base."""
     student = training.handle(store, name, mixture, model, Train(), seed)
     with student.staging() as staging:
         shutil.copytree(model, staging.folder, dirs_exist_ok=True)
-        moved(staging.folder, number)
+        moved(staging.folder, number, size)
         (staging.folder / "README.md").write_text(f"# {name}\n\nA student trained by mixray.\n", encoding="utf-8")
         if older:
             staging.write_json("training_curve.json", {"loss": CURVE, "grad_norm": [1.0] * len(CURVE)})
@@ -47,7 +47,7 @@ def make_student(
             "num_steps": len(CURVE), "num_rows": 8, "num_packs": 6, "num_tokens": 432, "num_loss_tokens": 208, "seconds": 1.5,
             "first_loss": CURVE[0], "last_loss": CURVE[-1],
         }  # fmt: skip
-        if base_told and not older:
+        if not older:
             staging.outcome["base_model"] = model
     return student
 

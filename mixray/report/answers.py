@@ -113,7 +113,7 @@ def read_groups(arms: Iterable[Arm]) -> list[Group]:
     Raises:
         MixrayError: a student has no untouched arm, or two arms of a student were asked different problems.
     """
-    read = [(arm, read_answers(arm)) for arm in arms]
+    read = [(arm, read_answers(arm.scores)) for arm in arms]
     groups: list[Group] = []
     for student in dict.fromkeys(arm.student for arm, _ in read):
         of_student = [(arm, answers) for arm, answers in read if arm.student == student]
@@ -125,15 +125,15 @@ def read_groups(arms: Iterable[Arm]) -> list[Group]:
     return groups
 
 
-def read_answers(arm: Arm) -> dict[str, Answers]:
+def read_answers(scores: Artefact) -> dict[str, Answers]:
     """Return one arm's answers by benchmark.
 
     Raises:
         MixrayError: it was asked nothing.
     """
-    table = arm.scores.read_table(COLUMNS)
+    table = scores.read_table(COLUMNS)
     if not table.num_rows:
-        raise MixrayError("An arm was asked nothing", seen=f"{arm.name}: {arm.scores.label}", do="check the benchmarks of the recipe")
+        raise MixrayError("An arm was asked nothing", seen=scores.label, do="check the benchmarks of the recipe")
     names = sorted(set(table.column("benchmark").to_pylist()))
     return {name: _answers(table.filter(pa.compute.equal(table.column("benchmark"), name))) for name in names}
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from mixray.errors import MixrayError
+from mixray.models import resolve
 from mixray.store import Artefact
 
 LICENSE_UNKNOWN = "unknown"
@@ -107,6 +109,23 @@ def license_of(folder: Path) -> str | None:
             if all(mark in text for mark in marks):
                 return name
     return None
+
+
+def license_of_model(model: str | None) -> str | None:
+    """Return the licence of a model as far as this machine holds it: its folder, or what the hub's client has fetched of it."""
+    if model is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        source = resolve(model)
+    except MixrayError:  # a folder that is gone since: nothing can be said of its licence
+        return None
+    if Path(source).is_dir():
+        return license_of(Path(source))
+    found = [try_to_load_from_cache(source, name) for name in ("README.md", "LICENSE", "config.json")]
+    folders = [Path(path).parent for path in found if isinstance(path, str)]
+    return license_of(folders[0]) if folders else None
 
 
 def _front_matter(text: str) -> dict[str, Any]:

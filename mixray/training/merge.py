@@ -18,7 +18,7 @@ from mixray.recipe import Merging
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.training import weights
-from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of
+from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
 from mixray.training.deltas import merged
 from mixray.training.parents import Parents, local_base, open_parents, unmerged
 
@@ -61,21 +61,22 @@ def run(
     with student.lock():
         if student.is_done():
             return student
-        _check_base(student, {"hard": hard, "easy": easy}, model)
+        _check_parents(student, {"hard": hard, "easy": easy}, model)
         started = time.monotonic()
-        base = local_base(model)
-        parents = open_parents(hard.local_folder(), easy.local_folder(), base)
+        parents = open_parents(hard.local_folder(), easy.local_folder(), local_base(model))
         with student.staging() as staging:
             _copy_what_is_no_weight(parents.folder, staging.folder)
             _write_weights(parents, staging.folder, how, alpha, seed, progress)
             _tell(staging, student, {"hard": hard, "easy": easy}, model, parents, time.monotonic() - started)
-            told = facts_of(student, staging.outcome, license_id=license_of(base) or LICENSE_UNKNOWN)
+            told = facts_of(student, staging.outcome, license_id=license_of_model(model) or LICENSE_UNKNOWN)
             (staging.folder / "README.md").write_text(card(told), encoding="utf-8")
     return student
 
 
-def _check_base(student: Artefact, parents: dict[str, Artefact], model: str) -> None:
+def _check_parents(student: Artefact, parents: dict[str, Artefact], model: str) -> None:
     wanted = student.made_by["settings"]["model"]
+    if parents["hard"] == parents["easy"]:
+        raise TrainingError("A student is to be merged with itself", seen=parents["hard"].label, rule="two students", do="name another")
     for role, parent in parents.items():
         if parent.made_by["settings"].get("model") != wanted:
             raise TrainingError(

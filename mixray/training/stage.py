@@ -26,7 +26,7 @@ from mixray.recipe import Train
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.threads import side_by_side
-from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of
+from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
 from mixray.training.job import STATE, STUDENT, Job, train_worker
 from mixray.training.plan import Step, batch_plan
 
@@ -209,7 +209,5 @@ def _lay_out(
         "last_loss": curve["loss"][-1],
         "base_model": model,
     }
-    source = resolve(model)
-    license_id = license_of(Path(source)) if Path(source).is_dir() else None
-    told = facts_of(student, staging.outcome, mixture, license_id=license_id or LICENSE_UNKNOWN)
+    told = facts_of(student, staging.outcome, mixture, license_id=license_of_model(model) or LICENSE_UNKNOWN)
     (staging.folder / "README.md").write_text(card(told), encoding="utf-8")
