@@ -122,7 +122,7 @@ def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
     """Compare the arms, with intervals; return the report and the answer in words."""
-    arms = [_told(arm) for arm in graph.arms]
+    arms = [told_of(arm) for arm in graph.arms]
     made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
     made = report.run(store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
@@ -131,7 +131,8 @@ def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -
     return made, report.answer(made.read_json("report.json"))
 
 
-def _told(arm: Arm) -> report.Arm:
+def told_of(arm: Arm) -> report.Arm:
+    """Return an arm as the report knows it."""
     of = arm.merged
     return report.Arm(
         name=arm.name, student=arm.student, seed=arm.seed, scores=arm.scores, matched=True,
