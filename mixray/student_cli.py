@@ -63,7 +63,7 @@ def _row(store: Store, item: Artefact, asked: list[Artefact]) -> dict[str, Any]:
         "seed": item.made_by["settings"].get("seed"),
         **{key: out.get(key) for key in ("num_steps", "first_loss", "last_loss")},
         "tokens_trained": shelf.tokens_trained(item, shelf.steps(item)),
-        "scores": [{"scores": scores.label, "benchmarks": scores.outcome["benchmarks"]} for scores in asked],
+        "scores": [{"scores": scores.label, "benchmarks": scores.outcome.get("benchmarks", {})} for scores in asked],
     }
 
 

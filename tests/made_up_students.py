@@ -42,7 +42,8 @@ def make_student(
             (staging.folder / "tensorboard").mkdir()
             (staging.folder / "tensorboard" / "events").write_text("drawn")
             (staging.folder / "adapter").mkdir()
-            (staging.folder / "adapter" / "adapter_config.json").write_text("{}")
+            (staging.folder / "adapter" / "adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": model}))
+            (staging.folder / "adapter" / "README.md").write_text(f"base_model: {model}")
         staging.outcome = {
             "num_steps": len(CURVE), "num_rows": 8, "num_packs": 6, "num_tokens": 432, "num_loss_tokens": 208, "seconds": 1.5,
             "first_loss": CURVE[0], "last_loss": CURVE[-1],

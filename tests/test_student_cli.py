@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -190,6 +192,31 @@ def test_ctrl_c_ends_a_conversation_and_is_no_failure(made: Storage, capfd: Capt
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_terminal_sees_the_answer_come_and_ctrl_c_ends_it(made: Storage) -> None:
+    """On a real terminal: a question, an answer, Ctrl-C while the next one comes."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mixray.cli", "student", "chat", "arm-long-s0", "--storage", made.url, "--max-tokens", "400"]
+    with subprocess.Popen([*command, "--temperature", "2"], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as talk:
+        os.close(theirs)
+        shown = read_until(ours, b"> ")
+        os.write(ours, b"What is 2 + 3?\n")
+        shown += read_until(ours, b"> ")
+        os.write(ours, b"And 3 + 4?\n")
+        read_until(ours, b"\n")
+        talk.send_signal(signal.SIGINT)
+        assert talk.wait(timeout=60) == 0
+    os.close(ours)
+    assert b"Traceback" not in shown
+    assert b"Loading" not in shown
+
+
+def read_until(terminal: int, end: bytes) -> bytes:
+    shown = b""
+    while end not in shown[-200:]:
+        shown += os.read(terminal, 1024)
+    return shown
+
+
 def front_matter(data: bytes) -> dict[str, Any]:
     return dict(yaml.safe_load(data.decode().split("---")[1]))
 
@@ -204,7 +231,8 @@ def test_push_sends_the_folder_and_a_card_that_tells_the_scores(made: Storage, h
     assert "| sums | 75.0 % | [53.1, 88.8] | 20 |" in card
     assert "| long | 4 (50.0%) | 160 (74.1%) | 120 (88.2%) |" in card
     assert 'from_pretrained("me/half")' in card
-    assert os.path.dirname(made.model) not in card
+    assert json.loads(hub.files["adapter/adapter_config.json"]) == {"r": 8, "base_model_name_or_path": None}
+    assert not [path for path, data in hub.files.items() if os.path.dirname(made.model).encode() in data]
     told = front_matter(hub.files["README.md"])
     assert (told["library_name"], told["license"]) == ("transformers", "mit")
     assert "base_model" not in told  # a folder of this machine is nothing the hub knows

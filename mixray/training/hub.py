@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from mixray.store import Artefact
 from mixray.training import shelf
 from mixray.training.card import LICENSE_UNKNOWN, Score, card, facts_of, license_of, license_of_model
 
-KEPT_BACK = ("README.md", "manifest.json")
-"""The card is written anew; what made a student may hold paths of the machine."""
+KEPT_BACK = ("README.md", "manifest.json", "adapter/README.md")
+"""The card is written anew; what made a student, and the card PEFT writes, may hold paths of the machine."""
+ADAPTER = "adapter/adapter_config.json"
 FOLDERS_KEPT_BACK = ("tensorboard",)
 REPLACED = ["*.safetensors", "*.safetensors.index.json"]
 
@@ -53,8 +55,19 @@ def _fill(folder: Path, student: Artefact, repo: str, license_id: str | None, sc
             continue
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).symlink_to((source / path).resolve())
+    if (folder / ADAPTER).exists():
+        _name_base(folder / ADAPTER, student)
     license_id = license_id or license_of(source) or license_of_model(shelf.base_of(student)) or LICENSE_UNKNOWN
     outcome = {**student.outcome, "base_model": shelf.base_of(student)}
     mixture = shelf.mixture_of(student.store, student)
     told = facts_of(student, outcome, mixture, scores, license_id, place=repo)
     (folder / "README.md").write_text(card(told), encoding="utf-8")
+
+
+def _name_base(path: Path, student: Artefact) -> None:
+    """Let an adapter name its base as the hub knows it, or not at all: PEFT writes down where it lay on this machine."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    base = shelf.base_of(student)
+    on_hub = base is not None and base == student.made_by["settings"].get("model")
+    path.unlink()
+    path.write_text(json.dumps({**told, "base_model_name_or_path": base if on_hub else None}, indent=2) + "\n", encoding="utf-8")
