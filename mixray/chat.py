@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mixray.errors import MixrayError, TrainingError
@@ -92,5 +93,13 @@ def show(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, messages: Messages, opening: bool) -> list[int]:
-    out: Any = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=opening, return_dict=False)
+    try:
+        out: Any = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=opening, return_dict=False)
+    except TemplateError as error:
+        raise TrainingError(
+            "A chat template refuses a conversation",
+            seen=f"turns of {', '.join(message['role'] for message in messages)}",
+            rule=str(error),
+            do="where it knows no system turn, put what the system prompt says into the recipe's student_prompt",
+        ) from error
     return list(out)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import Merge, ProblemSet, Recipe, nearest
+from mixray.recipe import Merge, ProblemSet, Recipe, Train, nearest
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -25,6 +25,10 @@ class Mix:
     blend_name: str
     made_of: mixing.Ingredients
     artefact: Artefact
+    train: Train
+    """How its arms are trained."""
+    matched: bool
+    """Whether that is how every arm is."""
 
     @property
     def alpha(self) -> float | None:
@@ -42,6 +46,8 @@ class Merged:
     alpha: float
     hard: Artefact
     easy: Artefact
+    matched: bool
+    """Whether both were trained with everybody's settings."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +142,12 @@ def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact],
     mixes = []
     for name, (blend_name, alpha) in mixture_names(recipe).items():
         blend = recipe.mixtures[blend_name]
+        train, matched = recipe.train.of(name, blend_name, sum(share > 0 for share in blend.shares(alpha).values()))
         made_of = mixing.Ingredients(
             blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=model,
-            student_prompt=recipe.student_prompt, max_tokens=recipe.train.max_tokens, seed=recipe.seed,
+            student_prompt=recipe.student_prompt, max_tokens=train.max_tokens, seed=recipe.seed,
         )  # fmt: skip
-        mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of)))
+        mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of), train, matched))
     return mixes
 
 
@@ -193,17 +200,17 @@ def merge_names(recipe: Recipe) -> dict[str, tuple[str, float]]:
 
 def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], benchmarks: dict[str, Artefact]) -> list[Arm]:
     """Return the merges of one student's trained arms: each of two arms of one seed."""
-    trained = {(arm.mix.name, arm.seed): arm.trained for arm in arms if arm.mix and arm.trained}
+    trained = {(arm.mix.name, arm.seed): (arm.trained, arm.mix.matched) for arm in arms if arm.mix and arm.trained}
     student, model = arms[0].student, arms[0].model
     made = []
     for name, (merge_name, alpha) in merge_names(recipe).items():
         how = recipe.merges[merge_name]
         for seed in recipe.seeds:
-            hard, easy = trained[how.hard, seed], trained[how.easy, seed]
+            (hard, hard_matched), (easy, easy_matched) = trained[how.hard, seed], trained[how.easy, seed]
             arm = f"{student}-{name}-s{seed}"
-            merged = training.merge.handle(store, arm, hard, easy, model, how, alpha, seed)
-            scores = _scores(recipe, store, arm, merged, benchmarks)
-            made.append(Arm(arm, student, model, None, seed, merged, scores, Merged(name, merge_name, how, alpha, hard, easy)))
+            weights = training.merge.handle(store, arm, hard, easy, model, how, alpha, seed)
+            merged = Merged(name, merge_name, how, alpha, hard, easy, hard_matched and easy_matched)
+            made.append(Arm(arm, student, model, None, seed, weights, _scores(recipe, store, arm, weights, benchmarks), merged))
     return made
 
 
@@ -221,5 +228,5 @@ def _scores(recipe: Recipe, store: Store, name: str, student: Artefact | str, be
 
 def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:
     name = f"{student}-{UNTOUCHED}" if mix is None else f"{student}-{mix.name}-s{seed}"
-    trained = training.handle(store, name, mix.artefact, model, recipe.train, seed) if mix is not None and seed is not None else None
+    trained = training.handle(store, name, mix.artefact, model, mix.train, seed) if mix is not None and seed is not None else None
     return Arm(name, student, model, mix, seed, trained, _scores(recipe, store, name, trained or model, benchmarks))

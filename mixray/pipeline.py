@@ -83,7 +83,7 @@ def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display)
         if arm.mix is None or arm.seed is None:
             continue
         line = display.stage(f"train {arm.name}")
-        out = training.run(store, arm.name, arm.mix.artefact, arm.model, recipe.train, arm.seed, line).outcome
+        out = training.run(store, arm.name, arm.mix.artefact, arm.model, arm.mix.train, arm.seed, line).outcome
         line.finish(f"{out['num_steps']} steps, loss {out['first_loss']:.2f} to {out['last_loss']:.3f}")
 
 
@@ -135,7 +135,8 @@ def told_of(arm: Arm) -> report.Arm:
     """Return an arm as the report knows it."""
     of = arm.merged
     return report.Arm(
-        name=arm.name, student=arm.student, seed=arm.seed, scores=arm.scores, matched=True,
+        name=arm.name, student=arm.student, seed=arm.seed, trained=arm.trained, scores=arm.scores,
+        matched=arm.mix.matched if arm.mix else of.matched if of else True,
         mixture=arm.mix.name if arm.mix else of.name if of else None,
         blend=arm.mix.blend_name if arm.mix else of.merge_name if of else None,
         alpha=arm.mix.alpha if arm.mix else of.alpha if of else None,

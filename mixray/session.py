@@ -44,6 +44,15 @@ DRIVER_ENVIRONMENT = {
 }
 
 
+_private_since: list[str] = []
+"""The folder of this process's own cluster, while there is one."""
+
+
+def is_private() -> bool:
+    """Whether Ray is this process's own cluster, which never grows."""
+    return bool(_private_since)
+
+
 @contextlib.contextmanager
 def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     """Have Ray for the block; leave no process behind.
@@ -85,6 +94,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         _start_ray(options, attempts=1 if joins else START_ATTEMPTS)
     import ray
 
+    if not joins:
+        _private_since.append(folder)
     try:
         yield
     except BaseException:
@@ -92,6 +103,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         folder = ""  # keep them
         raise
     finally:
+        _private_since.clear()
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

@@ -65,6 +65,13 @@ def test_a_merge_changes_nothing_of_the_other_arms(store: Store, random_student:
     assert with_merge[:-1] == without
 
 
+def test_a_merge_of_an_arm_that_departs_is_marked_as_unmatched(store: Store, random_student: str) -> None:
+    merges = {"soup": {"hard": "mix-0.2", "easy": "short"}}
+    for departures, matched in (({}, True), ({"mix-0.2": {"epochs": 1}}, False)):
+        graph = build_graph(small(random_student, merges=merges, train={"departures": departures}), store)
+        assert [arm.merged.matched for arm in graph.arms if arm.merged] == [matched]
+
+
 @pytest.mark.parametrize(
     ("parts", "told"),
     [

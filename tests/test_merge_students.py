@@ -13,6 +13,7 @@ from mixray.graph import build_graph
 from mixray.pipeline import merge_students, model_folders, told_of
 from mixray.progress import Display
 from mixray.recipe_file import parse_recipe
+from mixray.report.curves import Trained, trained
 from mixray.store import Store
 
 
@@ -46,5 +47,6 @@ def test_a_run_merges_its_trained_arms_and_serves_and_reports_them(store: Store,
     assert [(arm.mixture, arm.blend, arm.alpha) for arm in told] == [
         (None, None, None), ("short", "mix", 0.0), ("long", "mix", 1.0), ("soup-0.2", "soup", 0.2), ("soup-0.5", "soup", 0.5),
     ]  # fmt: skip
+    assert trained(told[-1]) == Trained(None, None)  # nobody trained it: it has no curve
     assert [arm.merged for arm in told] == [None, None, None, *[report.Merged("long", "short", "dare")] * 2]
     assert Path(told[-1].model).name == f"base-soup-0.5-s0-{merged[-1].trained.hash if merged[-1].trained else ''}"

@@ -31,7 +31,7 @@ mixtures: {{mix: {{hard: long, easy: short, alpha: [0, 0.2]}}}}
 students: {{student-s: {{model: "tiny:student-s"}}}}
 train:
   {{epochs: 2, learning_rate: 1.0e-3, batch_rows: 4, max_tokens: 512, packs_multiple: 2, micro_batch_tokens: 1024, zero_stage: 2,
-    num_workers: 2, dtype: float32, checkpoint_every_steps: 5}}
+    workers: 2, dtype: float32, checkpoint_every_steps: 5}}
 serve: {{port: 0, max_model_len: 768, kv_cache_bytes: 67108864}}
 evaluate:
   benchmarks: {{tiny: {{source: tiny, split: test, num_problems: {NUM_ASKED}, difficulty: [2, 3], seed: 2}}}}

@@ -7,7 +7,7 @@ from mixray.recipe.merges import Merge, Merging
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Share, nearest
 from mixray.recipe.problems import ProblemFormat, ProblemSet
-from mixray.recipe.students import Evaluate, Report, Serve, Student, Train
+from mixray.recipe.students import Evaluate, Report, Serve, Student
 from mixray.recipe.teachers import (
     KINDS_OF_TEACHER,
     AnyTeacher,
@@ -21,6 +21,7 @@ from mixray.recipe.teachers import (
     TraceColumns,
     Until,
 )
+from mixray.recipe.training import Lora, Train
 from mixray.recipe.whole import Recipe
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Evaluate",
     "ImportedTeacher",
     "LlmJudge",
+    "Lora",
     "Merge",
     "Merging",
     "Name",

@@ -1,12 +1,12 @@
-"""Who is taught, how, and how students are served, asked and compared."""
+"""Who is taught, and how students are served, asked and compared."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from mixray.recipe.part import Name, Part, PositiveInt, Share
+from mixray.recipe.part import Name, Part, PositiveInt
 from mixray.recipe.problems import ProblemSet
 
 
@@ -14,33 +14,6 @@ class Student(Part):
     """A small model to be taught."""
 
     model: str = Field(description="`tiny:<name>`, a model folder, or a hub id")
-
-
-class Train(Part):
-    """How every arm is trained: one block for all, since arms trained differently cannot be compared."""
-
-    epochs: PositiveInt = Field(2, description="paper Table 5")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-5, description="paper Table 5")
-    warmup_share: Share = Field(0.0, description="share of the steps that warm up; then cosine to zero")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    batch_rows: PositiveInt = Field(16, description="training examples in one optimiser step, over all workers")
-    max_tokens: PositiveInt = Field(16384, description="longer examples are dropped and counted, never cut")
-    pack_tokens: PositiveInt | None = Field(None, description="tokens of one packed sequence; max_tokens where unset")
-    packs_multiple: PositiveInt = Field(1, description="packed sequences of a step are a multiple of this: set it to the number of workers")
-    micro_batch_tokens: PositiveInt = Field(16384, description="tokens of one forward pass of one worker")
-    zero_stage: Literal[1, 2, 3] = 3
-    num_workers: PositiveInt = 1
-    use_gpu: bool = False
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    checkpoint_every_steps: PositiveInt = 200
-    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="worker group restarts before giving up")
-
-    @model_validator(mode="after")
-    def _packs_hold_a_row(self) -> Train:
-        if self.pack_tokens is not None and self.pack_tokens < self.max_tokens:
-            raise ValueError(f"pack_tokens ({self.pack_tokens}) must be at least max_tokens ({self.max_tokens})")
-        return self
 
 
 class Serve(Part):

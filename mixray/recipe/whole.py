@@ -10,8 +10,9 @@ from mixray.recipe.merges import Merge
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, nearest
 from mixray.recipe.problems import ProblemSet
-from mixray.recipe.students import Evaluate, Report, Serve, Student, Train
+from mixray.recipe.students import Evaluate, Report, Serve, Student
 from mixray.recipe.teachers import AnyTeacher, LlmJudge
+from mixray.recipe.training import MIXED, Train
 
 
 class Recipe(Part):
@@ -53,6 +54,10 @@ class Recipe(Part):
                 f"evaluate.max_tokens ({self.evaluate.max_tokens}) must leave room for the question in "
                 f"serve.max_model_len ({self.serve.max_model_len})"
             )
+        for name in self.train.departures:
+            known = [MIXED, *self.mixtures, *self.teachers]
+            if name not in known and not any(name.startswith(f"{blend}-") for blend in self.mixtures):
+                raise ValueError(f"train.departures: no mixture is called {name!r}" + nearest(name, known))
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other, got {list(self.seeds)}")
         return self

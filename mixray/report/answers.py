@@ -40,6 +40,7 @@ class Arm:
         blend: the blend the mixture is one alpha of, or the merge; None where `mixture` is.
         alpha: the hard pool's share, or the hard student's weight; None where `mixture` is, or where more than two pools are mixed.
         seed: the training seed; None where nothing was trained.
+        trained: the artefact of the trained student; None where nothing was trained.
         scores: the artefact of its answers.
         matched: trained with the same settings as the other arms.
         model: the label of the artefact, or the name of the model, that was asked.
@@ -52,6 +53,7 @@ class Arm:
     blend: str | None
     alpha: float | None
     seed: int | None
+    trained: Artefact | None
     scores: Artefact
     matched: bool
     model: str

@@ -1,7 +1,7 @@
-"""The stage that reports: arms with their scores, mixtures and pools in; report.json, report.md and index.html out.
+"""The stage that reports: arms with their students and scores, mixtures and pools in; report.json, report.md and index.html out.
 
-In: artefacts of kinds `scores`, `mixtures`, `pools` and `overlaps`. Out: an artefact of kind `reports`. What survives a kill: nothing
-unfinished; everything is made again from rows that are there, with the same result.
+In: artefacts of kinds `students`, `scores`, `mixtures`, `pools` and `overlaps`. Out: an artefact of kind `reports`. What survives a
+kill: nothing unfinished; everything is made again from rows that are there, with the same result.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
-from mixray.report import markdown, page, sources, tables
+from mixray.report import curves, markdown, page, sources, tables
 from mixray.report.answers import Arm, read_groups
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 4
+LAYOUT = 5
 
 
 def handle(
@@ -37,6 +37,7 @@ def handle(
         "recipe": dict(recipe),
     }
     inputs = {
+        **{f"student {arm.name}": arm.trained for arm in arms if arm.trained is not None},
         **{f"scores {arm.name}": arm.scores for arm in arms},
         **{f"mixture {key}": artefact for key, artefact in mixtures.items()},
         **{f"pool {key}": artefact for key, artefact in pools.items()},
@@ -64,7 +65,7 @@ def run(
         progress: the stage's line on the terminal.
 
     Raises:
-        MixrayError: a student has no untouched arm, or its arms were asked different problems.
+        MixrayError: a student has no untouched arm, its arms were asked different problems, or a training log cannot be read.
     """
     artefact = handle(store, name, arms, mixtures, pools, overlaps, settings, seed, recipe)
     with artefact.lock():
@@ -86,6 +87,7 @@ def build(
     """Return the content of report.json."""
     statistics = tables.Statistics(settings, seed)
     groups = read_groups(arms)
+    trained = {arm.name: curves.trained(arm) for arm in arms}
     return {
         "name": name,
         "confidence": settings.confidence,
@@ -94,7 +96,8 @@ def build(
         "headline": tables.headline(groups[0]),
         "scopes": list(tables.scopes(groups[0])),
         "answers": tables.answer_rows(groups, statistics),
-        "arms": tables.arm_rows(groups, statistics),
+        "arms": [{**row, "training": trained[row["arm"]].figures} for row in tables.arm_rows(groups, statistics)],
+        "curves": {name: told.curve for name, told in trained.items() if told.curve is not None},
         "groups": tables.group_rows(groups, statistics),
         "gaps": tables.gap_rows(groups, statistics),
         "mixtures": sources.mixture_rows(mixtures),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mixray.report import numerals, words
+from mixray.report import numerals, training_words, words
+from mixray.report.curves import SMOOTHED_PARTS
 
 Row = Mapping[str, Any]
 
@@ -27,6 +28,8 @@ def render(report: Row) -> str:
         _mixtures(report),
         "What each step left, as rows of each pool:",
         _steps(report),
+        "## Training",
+        *_training(report),
         "## Overlaps",
         _overlaps(report["overlaps"]),
         *([_hits(report)] if report["overlaps"]["listed_hits"] else []),
@@ -100,6 +103,41 @@ def _steps(report: Row) -> str:
             for step in row["steps"]
         ),
     )
+
+
+def _training(report: Row) -> list[str]:
+    students = dict.fromkeys(row["student"] for row in report["groups"])
+    parts = [f"**{student}.** {' '.join(training_words.told(report, student))}" for student in students]
+    rows = [row for row in report["arms"] if row["training"] is not None]
+    if not rows:
+        return parts
+    smoothed = f"smoothed over one in {SMOOTHED_PARTS} of the steps"
+    shape = f"The curve is the loss from the first step to the last, {smoothed}, each between its own least and greatest value."
+    return [*parts, training_words.DANGER, _trained(report, rows), f"{shape} {training_words.THINNED} The plots are in `index.html`."]
+
+
+def _trained(report: Row, rows: Iterable[Row]) -> str:
+    titles = [
+        "arm", "steps", "rows", "trained tokens", "passes", "curve", "first loss", "last loss", "time", "tokens/s", "MFU", "padding",
+        "peak memory",
+    ]  # fmt: skip
+    cells = []
+    for row in rows:
+        told, curve = row["training"], report["curves"].get(row["arm"])
+        cells.append(
+            [
+                row["arm"],
+                *(numerals.count(told[key]) for key in ("num_steps", "num_rows", "num_loss_tokens")),
+                numerals.passes(told),
+                numerals.sparkline(curve["smoothed_loss"]) if curve else numerals.NOTHING,
+                *(numerals.loss(told[key]) for key in ("first_loss", "last_loss")),
+                numerals.duration(told["seconds"]),
+                numerals.count(told["tokens_per_second"]),
+                *(numerals.percent(told[key]) for key in ("mfu", "padding_share")),
+                numerals.memory(told["peak_memory_bytes"]),
+            ]
+        )
+    return _table(titles, cells)
 
 
 def _overlaps(overlaps: Row) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOTHING = "–"
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def percent(share: float | None) -> str:
@@ -38,8 +39,39 @@ def alpha(value: float | None) -> str:
     return NOTHING if value is None else f"{value:g}"
 
 
-def duration(seconds: float) -> str:
+def loss(value: float | None) -> str:
+    """Return a loss with four decimals."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def memory(num_bytes: float | None) -> str:
+    """Return bytes as `812 MiB` or `5.5 GiB`."""
+    if num_bytes is None:
+        return NOTHING
+    return f"{num_bytes / 2**20:,.0f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:.1f} GiB"
+
+
+def passes(training: Mapping[str, Any]) -> str:
+    """Return how often each trained token was seen: `3.00`, or less where rows were left out of the last pass."""
+    seen, once = training["seen_loss_tokens"], training["num_loss_tokens"]
+    return NOTHING if not seen or not once else f"{seen / once:,.2f}"
+
+
+def sparkline(values: Sequence[float | None], width: int = 24) -> str:
+    """Return values as a line of blocks between their least and greatest, at most `width` of them: `█▅▃▂▁▁`."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return NOTHING
+    low, span = min(known), max(known) - min(known)
+    last = len(known) - 1
+    shown = known if len(known) <= width else [known[round(place * last / (width - 1))] for place in range(width)]
+    return "".join(BLOCKS[round((len(BLOCKS) - 1) * (value - low) / span)] if span else BLOCKS[0] for value in shown)
+
+
+def duration(seconds: float | None) -> str:
     """Return seconds as `48 s`, `12 min` or `3.4 h`."""
+    if seconds is None:
+        return NOTHING
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mixray.report import numerals, plots, words
+from mixray.report import numerals, plots, training_plots, training_words, words
 
 Row = Mapping[str, Any]
 
@@ -26,6 +26,9 @@ def render(report: Row) -> str:
         count=numerals.count,
         alpha=numerals.alpha,
         duration=numerals.duration,
+        loss=numerals.loss,
+        memory=numerals.memory,
+        passes=numerals.passes,
         svg=lambda picture: Markup(picture.svg),  # drawn here, by matplotlib, which escapes its texts
     )
     template = environment.get_template("report.html.j2")
@@ -36,6 +39,9 @@ def render(report: Row) -> str:
         untouched={row["student"]: row for row in report["groups"] if row["mixture"] is None},
         sentences={student: [minus(line) for line in words.verdict(report, student)] for student in students},
         pictures={student: pictures(report, student) for student in students},
+        training={student: [minus(line) for line in training_words.told(report, student)] for student in students},
+        training_pictures={student: _training(report, student) for student in students},
+        training_words=training_words,
         against_untouched=lambda row, scope: words.against_untouched(report, row, scope),
         direction=words.direction,
         origin=words.origin,
@@ -57,6 +63,10 @@ def pictures(report: Row, student: str) -> list[plots.Picture]:
     for blend, rows in _curves(groups).items():
         drawn.append(plots.curve(rows, groups[0], report["headline"], f"{student}: accuracy against alpha, {blend}"))
     return [*drawn, plots.lengths(groups, f"{student}: tokens per response")]
+
+
+def _training(report: Row, student: str) -> list[plots.Picture]:
+    return training_plots.pictures(training_plots.lines(report, student), student, training_words.NOTES)
 
 
 def _curves(groups: Sequence[Row]) -> dict[str, list[Row]]:

@@ -19,7 +19,10 @@ from matplotlib.figure import Figure
 Row = Mapping[str, Any]
 
 # Any six digits that matplotlib would not write on its own account.
-MARKERS = {"ink": "#010101", "faint": "#020202", "easy": "#030303", "mix": "#040404", "hard": "#050505", "untouched": "#060606"}
+MARKERS = {
+    "ink": "#010101", "faint": "#020202", "easy": "#030303", "mix": "#040404", "hard": "#050505", "untouched": "#060606",
+    "line-1": "#070707", "line-2": "#080808", "line-3": "#090909", "line-4": "#0a0a0a", "line-5": "#0b0b0b",
+}  # fmt: skip
 STYLE = {
     "svg.hashsalt": "mixray",
     "svg.fonttype": "none",
@@ -40,10 +43,11 @@ WIDTH_INCHES, ROW_INCHES, FRAME_INCHES = 5.4, 0.36, 0.75
 
 @dataclass(frozen=True)
 class Picture:
-    """One plot: what it shows in words, and its SVG."""
+    """One plot: what it shows in words, its SVG, and what to see in it."""
 
     title: str
     svg: str
+    note: str = ""
 
 
 def accuracies(groups: Sequence[Row], arms: Sequence[Row], scope: str, title: str) -> Picture:
@@ -59,7 +63,7 @@ def accuracies(groups: Sequence[Row], arms: Sequence[Row], scope: str, title: st
                 axes.plot(seeds, [place + 0.24] * len(seeds), linestyle="", marker="|", markersize=6, color=MARKERS["ink"])
         axes.set_xlabel("accuracy, %")
         axes.axvline(100 * _score(groups[0], scope)["accuracy"], color=MARKERS["untouched"], linewidth=1, linestyle=(0, (2, 3)))
-        return Picture(title, _svg(figure, title))
+        return Picture(title, svg(figure, title))
 
 
 def lengths(groups: Sequence[Row], title: str) -> Picture:
@@ -70,7 +74,7 @@ def lengths(groups: Sequence[Row], title: str) -> Picture:
             axes.barh(place, group["mean_response_tokens"], height=0.55, color=_colour(group))
         axes.set_xlim(left=0)
         axes.set_xlabel("tokens per response")
-        return Picture(title, _svg(figure, title))
+        return Picture(title, svg(figure, title))
 
 
 def curve(groups: Sequence[Row], untouched: Row, scope: str, title: str) -> Picture:
@@ -78,7 +82,7 @@ def curve(groups: Sequence[Row], untouched: Row, scope: str, title: str) -> Pict
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 2.9), layout="constrained")
         axes = figure.subplots()
-        _frame(axes)
+        frame(axes)
         alphas = [group["alpha"] for group in groups]
         scores = [_score(group, scope) for group in groups]
         axes.fill_between(
@@ -96,20 +100,21 @@ def curve(groups: Sequence[Row], untouched: Row, scope: str, title: str) -> Pict
         axes.grid(axis="both")
         axes.set_xlabel("alpha: weight of the hard student" if groups[0]["merged"] else "alpha: share of rows from the hard pool")
         axes.set_ylabel("accuracy, %")
-        return Picture(title, _svg(figure, title))
+        return Picture(title, svg(figure, title))
 
 
 def _rows_figure(groups: Sequence[Row]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, FRAME_INCHES + ROW_INCHES * len(groups)), layout="constrained")
     axes = figure.subplots()
-    _frame(axes)
+    frame(axes)
     axes.grid(axis="x")
     axes.set_yticks(range(len(groups)), [group["label"] for group in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     return figure, axes
 
 
-def _frame(axes: Axes) -> None:
+def frame(axes: Axes) -> None:
+    """Let the page shine through, and keep ticks and grid out of the way."""
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     axes.patch.set_visible(False)
@@ -127,7 +132,7 @@ def _colour(group: Row) -> str:
     return MARKERS["easy"] if group["alpha"] == 0 else MARKERS["hard"] if group["alpha"] == 1 else MARKERS["mix"]
 
 
-def _svg(figure: Figure, title: str) -> str:
+def svg(figure: Figure, title: str) -> str:
     """Return the figure as an `<svg>` element fit for standing inside a page."""
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -47,7 +47,7 @@ class TinyModel:
             packs_multiple=2,
             micro_batch_tokens=4096,
             zero_stage=1,
-            num_workers=2,
+            workers=(2, 2),
             dtype="float32",
             checkpoint_every_steps=10_000,
         )

@@ -1,7 +1,9 @@
-"""From packs of rows to tensors, and the loss on them.
+"""From packs of rows to the tensors of one forward pass.
 
-Packed rows are told apart by positions that start again at 0: transformers' attention masks (and variable-length kernels) let no
-token look into another row. Shapes: B = packed sequences of one forward pass, T = tokens of the longest of them, V = vocabulary.
+All rows of a pass lie on end in one line, whatever their packs: there is no padding. Rows are told apart by where they end and by
+positions that start again at 0.
+
+Shapes: T = tokens of the pass, N = target tokens among them.
 """
 
 from __future__ import annotations
@@ -9,62 +11,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-IGNORED = -100
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """One training example: its tokens, of which the last `num_loss_tokens` are trained."""
-
-    ids: Sequence[int]
-    num_loss_tokens: int
+from mixray.training.tokens import TokenRow
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one forward pass, all [B, T]; `targets` holds the next token, or IGNORED."""
+    """Tensors of one forward pass: `ids_1T`, `positions_1T`; `places_N` of the tokens that predict, `targets_N` that they should."""
 
-    ids_BT: torch.Tensor
-    positions_BT: torch.Tensor
-    targets_BT: torch.Tensor
+    ids_1T: torch.Tensor
+    positions_1T: torch.Tensor
+    places_N: torch.Tensor
+    targets_N: torch.Tensor
+    ends: tuple[int, ...]
+    """For each row, the tokens up to its last one."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(self.ids_BT.to(device), self.positions_BT.to(device), self.targets_BT.to(device))
+        ids, positions, places, targets = (tensor.to(device) for tensor in (self.ids_1T, self.positions_1T, self.places_N, self.targets_N))
+        return Batch(ids, positions, places, targets, self.ends)
 
 
-def collate(packs: Sequence[Sequence[TokenRow]], pad_id: int) -> Batch:
-    """Lay packs of rows into tensors; no packs give one padding token that trains nothing."""
-    lines = [_line(rows) for rows in packs] or [([pad_id], [0], [IGNORED])]
-    width = max(len(ids) for ids, _, _ in lines)
-    padded = [
-        # Padding is a document of its own: its positions start at 0 again, so no row attends to it.
-        (ids + [pad_id] * (width - len(ids)), positions + list(range(width - len(ids))), targets + [IGNORED] * (width - len(ids)))
-        for ids, positions, targets in lines
-    ]
-    ids, positions, targets = (torch.tensor(column, dtype=torch.long) for column in zip(*padded, strict=True))
-    return Batch(ids, positions, targets)
-
-
-def _line(rows: Sequence[TokenRow]) -> tuple[list[int], list[int], list[int]]:
-    ids: list[int] = []
-    positions: list[int] = []
-    targets: list[int] = []
-    for row in rows:
-        num_prompt_tokens = len(row.ids) - row.num_loss_tokens
-        ids += row.ids
-        positions += range(len(row.ids))
-        # The token at t is trained to give the token at t + 1; the row's last token has no successor.
-        targets += [IGNORED] * (num_prompt_tokens - 1) + list(row.ids[num_prompt_tokens:]) + [IGNORED]
-    return ids, positions, targets
-
-
-def loss_sum(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the summed cross-entropy of the targets, in float32; a batch without targets gives zero with a gradient of zero."""
-    logits_BTV = model(input_ids=batch.ids_BT, position_ids=batch.positions_BT, use_cache=False).logits
-    keep_BT = batch.targets_BT != IGNORED
-    if not bool(keep_BT.any()):
-        return logits_BTV.float().sum() * 0.0
-    return torch.nn.functional.cross_entropy(logits_BTV[keep_BT].float(), batch.targets_BT[keep_BT], reduction="sum")
+def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
+    """Lay rows on end; no rows give one padding token that trains nothing, for a worker that must take part."""
+    if not rows:
+        none = torch.zeros(0, dtype=torch.long)
+        return Batch(torch.tensor([[pad_id]]), torch.zeros(1, 1, dtype=torch.long), none, none, (1,))
+    lengths = np.array([len(row.ids) for row in rows])
+    ends = np.cumsum(lengths)
+    ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
+    positions = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    # The token at t predicts the one at t + 1; the row's last token has no successor.
+    targets = np.concatenate([np.arange(end - row.num_loss_tokens, end) for row, end in zip(rows, ends, strict=True)])
+    line = torch.from_numpy(ids)
+    places = torch.from_numpy(targets)
+    return Batch(line[None], torch.from_numpy(positions)[None], places - 1, line[places], tuple(ends.tolist()))

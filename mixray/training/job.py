@@ -9,8 +9,6 @@ from mixray.recipe import Train
 
 STUDENT = "student"
 """Folder of the finished student inside the last checkpoint."""
-STATE = "state.json"
-"""File beside it with the loss curve; a checkpoint that has it is the last."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +16,22 @@ class Job:
     """Everything a worker needs, small enough to send: paths, not rows."""
 
     store_url: str
-    plan_path: str
-    progress_path: str
-    student: str
+    label: str
+    """What is trained, for logs and trackers."""
+    tokens: str
+    plan: str
+    """The folders of the two artefacts, under `tokens/` and `plans/`."""
+    work_path: str
+    model: str
+    """The student as the recipe names it."""
+    source: str
+    """The folder or hub id behind it."""
     train: Train
     seed: int
 
 
 def train_worker(config: dict[str, Any]) -> None:
     """Run the loop; Ray Train calls this on every worker."""
-    from mixray.training import loop
+    from mixray.training import worker
 
-    loop.train(config["job"])
+    worker.run(config["job"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from benchmark import Benchmark
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from mixray.rows import keyed_draw
-from mixray.training.batch import TokenRow, collate, loss_sum
-from mixray.training.plan import pack
+from mixray.training import documents
+from mixray.training.batch import collate
+from mixray.training.packing import level
+from mixray.training.student import Student
+from mixray.training.tokens import TokenRow
 
 
 def packing() -> Benchmark:
@@ -23,17 +27,31 @@ def packing() -> Benchmark:
     for number in range(64):
         # Lengths like the tiny world's: one row in five is a long trace, five times as long.
         length = (300 if number % 5 == 0 else 60) + keyed_draw("bench", number) % 60
-        rows.append(TokenRow([3 + keyed_draw("bench", number, place) % 500 for place in range(length)], length // 2))
-    packs = pack([(len(row.ids), number) for number, row in enumerate(rows)], 512, 1)
+        rows.append(TokenRow(np.array([3 + keyed_draw("bench", number, place) % 500 for place in range(length)], np.int32), length // 2))
+    packs = level([(len(row.ids), number) for number, row in enumerate(rows)], 512, 1)
 
-    def step(lines: list[list[TokenRow]]) -> None:
+    def padded() -> None:
+        model.set_attn_implementation("sdpa")
         model.zero_grad()
-        for start in range(0, len(lines), 8):
-            loss_sum(model, collate(lines[start : start + 8], 0)).backward()
+        for start in range(0, len(rows), 8):
+            _padded_loss(model, rows[start : start + 8]).backward()
 
-    return Benchmark(
-        "packed training step over padded",
-        1.3,
-        lambda: step([[row] for row in rows]),
-        lambda: step([[rows[row] for row in rows_] for rows_ in packs]),
-    )
+    def packed() -> None:
+        model.set_attn_implementation(documents.register())
+        model.zero_grad()
+        student = Student(model)
+        for start in range(0, len(packs), 8):
+            student(collate([rows[row] for pack in packs[start : start + 8] for row in pack], 0)).backward()
+
+    return Benchmark("packed training step over padded", 1.3, padded, packed)
+
+
+def _padded_loss(model: torch.nn.Module, rows: list[TokenRow]) -> torch.Tensor:
+    width = max(len(row.ids) for row in rows)
+    ids, labels, mask = (torch.full((len(rows), width), fill) for fill in (0, -100, 0))
+    for number, row in enumerate(rows):
+        line = torch.from_numpy(row.ids.astype(np.int64))
+        ids[number, : len(line)] = line
+        mask[number, : len(line)] = 1
+        labels[number, len(line) - row.num_loss_tokens : len(line)] = line[-row.num_loss_tokens :]
+    return model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss

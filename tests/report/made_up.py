@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from mixray.report import Arm, Merged
 from mixray.store import Artefact, Store
 
 PROBLEMS = {"made-up-test": 120}
+OUTCOME = {
+    "num_steps": 90, "num_rows": 240, "num_packs": 180, "num_tokens": 12_000, "num_loss_tokens": 6_000, "seconds": 60.0,
+    "first_loss": 2.0, "last_loss": 0.25,
+}  # fmt: skip
 SHARES = {None: 0.15, 0.0: 0.55, 0.2: 0.75, 0.5: 0.60, 1.0: 0.30}
 
 
@@ -42,6 +47,39 @@ def scores(store: Store, name: str, rights: Mapping[str, np.ndarray], tokens: in
     return artefact
 
 
+def steps(num_steps: int = 90, last: float = 0.2, tokens: int = 400, seed: int = 0) -> list[dict[str, Any]]:
+    """Make up a log of steps whose loss falls from about 2 to `last`."""
+    generator = np.random.default_rng(seed)
+    return [
+        {
+            "step": step,
+            "loss": last + (2 - last) * float(np.exp(-6 * step / num_steps)) + 0.1 * float(generator.random()),
+            "grad_norm": 1 + float(generator.random()),
+            "learning_rate": 1e-3 * (1 - (step - 1) / num_steps),
+            "num_tokens": tokens,
+            "num_loss_tokens": tokens // 2,
+            "num_rows": 8,
+            "seconds": 0.5,
+            "tokens_per_second": tokens / 0.5,
+            "mfu": 0.25 + 0.01 * (step % 3),
+            "padding_share": 0.2,
+            "peak_memory_bytes": 2**30 + step,
+        }
+        for step in range(1, num_steps + 1)
+    ]
+
+
+def trained(store: Store, name: str, log: Sequence[Mapping[str, Any]] | None, outcome: Mapping[str, Any] | None = None) -> Artefact:
+    """Store what the report reads of a student: its log of steps, where it has one, and what its manifest says came out."""
+    artefact = store.artefact("students", name, {"log": rows.digest(list(log or ()))})
+    with artefact.staging() as staging:
+        if log is not None:
+            lines = "".join(json.dumps(step) + "\n" for step in log)
+            (staging.folder / "training.jsonl").write_text(lines, encoding="utf-8")
+        staging.outcome = {**OUTCOME, **({"num_steps": len(log)} if log else {})} if outcome is None else dict(outcome)
+    return artefact
+
+
 def arm(
     store: Store, alpha: float | None, rights: Mapping[str, np.ndarray], *, student: str = "base", seed: int = 0, matched: bool = True,
     tokens: int = 50,
@@ -56,6 +94,7 @@ def arm(
         blend=None if alpha is None else "mix",
         alpha=alpha,
         seed=None if alpha is None else seed,
+        trained=None if alpha is None else trained(store, name, steps(last=0.4 - 0.3 * alpha, tokens=400 + int(1200 * alpha), seed=seed)),
         scores=scores(store, name, rights, tokens),
         matched=matched,
         model=f"students/{name}-0123456789ab" if alpha is not None else "made-up:base",
@@ -85,8 +124,8 @@ def merged_arm(store: Store, alpha: float, rights: Mapping[str, np.ndarray], *, 
     """Make up an arm that is a merge, called `soup`, of the arms taught `long` and `short`."""
     name = f"{student}-soup-{alpha:g}-s{seed}"
     return Arm(
-        name=name, student=student, mixture=f"soup-{alpha:g}", blend="soup", alpha=alpha, seed=seed, scores=scores(store, name, rights),
-        matched=True, model=f"students/{name}-0123456789ab", merged=Merged("long", "short", "ties"),
+        name=name, student=student, mixture=f"soup-{alpha:g}", blend="soup", alpha=alpha, seed=seed, trained=None,
+        scores=scores(store, name, rights), matched=True, model=f"students/{name}-0123456789ab", merged=Merged("long", "short", "ties"),
     )  # fmt: skip
 
 

@@ -302,7 +302,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(told: tuple[list[Arm],
     reader = Reader(text)
     assert reader.open == []
     assert not {"script", "link", "iframe", "img"} & set(reader.tags)
-    assert reader.tags["svg"] == 10  # for each of two students: three scopes, one curve, lengths
+    assert reader.tags["svg"] == 18  # for each of two students: three scopes, one curve, lengths, four of the training
     assert reader.references
     assert "@import" not in text
     assert all(target.startswith("#") for target in re.findall(r"url\(\s*[\"']?(.)", text))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -26,7 +27,7 @@ from mixray.tiny.styles import write
 pytestmark = pytest.mark.e2e
 NUM_ROWS = 60
 SETTINGS = Train(
-    epochs=1, learning_rate=2e-3, batch_rows=6, max_tokens=256, packs_multiple=2, zero_stage=2, num_workers=2,
+    epochs=1, learning_rate=2e-3, batch_rows=6, max_tokens=256, packs_multiple=2, zero_stage=2, workers=(2, 2),
     dtype="float32", checkpoint_every_steps=4,
 )  # fmt: skip
 # Losses of the ten steps of SETTINGS, in full digits.
@@ -61,7 +62,11 @@ def make_mixture(store: Store) -> Artefact:
 
 
 def curve_of(student: Artefact) -> list[float]:
-    return student.read_json("training_curve.json")["loss"]
+    return [record["loss"] for record in records_of(student)]
+
+
+def records_of(student: Artefact) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (student.local_folder() / "training.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,7 @@ def test_a_student_is_a_plain_hugging_face_folder_with_the_golden_curve(calm: Ar
 def test_every_zero_stage_and_worker_count_takes_the_same_steps(
     stage: int, num_workers: int, calm: Artefact, store: Store, random_student: str, quiet: StageProgress
 ) -> None:
-    settings = SETTINGS.model_copy(update={"zero_stage": stage, "num_workers": num_workers})
+    settings = SETTINGS.model_copy(update={"zero_stage": stage, "workers": (num_workers, num_workers)})
     student = training.run(store, "arm", make_mixture(store), random_student, settings, 0, quiet)
     assert curve_of(student) == pytest.approx(curve_of(calm), rel=1e-5)
 

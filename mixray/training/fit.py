@@ -1,0 +1,160 @@
+"""Ray Train around the loop: workers, restarts, nodes that come late or leave, what the terminal shows meanwhile.
+
+In: a job. Out: the checkpoint that holds the finished student. What survives a kill of the driver: the checkpoints, from which the same
+command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from mixray.errors import ClusterError, MixrayError, TrainingError
+from mixray.progress import StageProgress
+from mixray.recipe import Train
+from mixray.session import is_private
+from mixray.store import Artefact, Store
+from mixray.threads import side_by_side
+from mixray.training.job import Job, train_worker
+from mixray.training.state import RECORDS
+
+if TYPE_CHECKING:
+    from ray.train import Checkpoint
+
+RECORDS = "training.jsonl"
+POLL_SECONDS = 2.0
+TAIL_BYTES = 4096
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: StageProgress) -> Checkpoint:
+    """Run the loop on Ray Train and return the checkpoint that holds the finished student. Ray must be up.
+
+    Raises:
+        ClusterError: the cluster cannot hold the workers.
+        TrainingError: the loop's own, or workers died more often than the recipe allows.
+    """
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    train = job.train
+    wait_for_room(train, progress)
+    # Ray Train's own patience is a minute: too little for a node that boots and pulls its image.
+    os.environ[START_TIMEOUT] = str(max(60.0, train.node_wait_minutes * 60))
+    store.fs.makedirs(student.work_path, exist_ok=True)
+    fewest, most = train.workers
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend=None if train.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=fewest if fewest == most else (fewest, most), use_gpu=train.use_gpu, resources_per_worker=_resources(train)
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=student.work_path,
+            storage_filesystem=store.arrow_fs,
+            failure_config=FailureConfig(max_failures=train.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=train.keep_checkpoints),
+        ),
+    )
+    result = _watch(trainer, store, job, student, num_steps, progress)
+    if result.checkpoint is None:
+        raise TrainingError("A training ended without a student", seen=student.label, do=f"remove {student.work_path} and run again")
+    return result.checkpoint
+
+
+def _resources(train: Train) -> dict[str, float]:
+    return {"CPU": train.cpus_per_worker, **({"GPU": 1.0} if train.use_gpu else {})}
+
+
+def wait_for_room(train: Train, progress: StageProgress) -> None:
+    """Wait until the cluster's nodes can hold as many workers as there must be.
+
+    A cluster of this process's own never grows; of another one nobody can know, so it is asked to grow and given the recipe's time.
+
+    Raises:
+        ClusterError: it cannot hold them, with what is asked and what there is.
+    """
+    from ray.autoscaler.sdk import request_resources
+
+    fewest, wanted = train.workers[0], _resources(train)
+    if room_for(_nodes(), wanted) >= fewest:
+        return
+    deadline = time.monotonic() + (0 if is_private() else train.node_wait_minutes * 60)
+    grows = not is_private() and train.node_wait_minutes > 0
+    try:
+        if grows:
+            request_resources(bundles=[wanted] * fewest)
+        while time.monotonic() < deadline:
+            if room_for(_nodes(), wanted) >= fewest:
+                return
+            progress.update(room_for(_nodes(), wanted), fewest, waiting="for nodes")
+            time.sleep(POLL_SECONDS)
+    finally:
+        if grows:
+            request_resources(bundles=[])  # what Ray Train asks for counts from here on
+    raise ClusterError(
+        "The cluster cannot hold a training's workers",
+        seen=f"nodes with {'; '.join(_told(node) for node in _nodes()) or 'nothing'}: room for {room_for(_nodes(), wanted)}",
+        rule=f"{fewest} workers of {_told(wanted)} each",
+        do="lower train.workers or train.cpus_per_worker, add nodes, or raise train.node_wait_minutes on a cluster that grows",
+    )
+
+
+def _nodes() -> list[dict[str, float]]:
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def room_for(nodes: list[dict[str, float]], wanted: dict[str, float]) -> int:
+    """Return how many workers of so much each fit nodes that do nothing else."""
+    return sum(min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes)
+
+
+def _told(resources: dict[str, float]) -> str:
+    return ", ".join(f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources) or "no CPU"
+
+
+def _watch(trainer: Any, store: Store, job: Job, student: Artefact, num_steps: int, progress: StageProgress) -> Any:
+    """Run a trainer beside the main thread and show, meanwhile, the last step that worker 0 has written down.
+
+    On the main thread Ray Train would take over Ctrl-C, wait for its workers and then leave without a word; here the interrupt
+    is raised as usual and the end of the Ray session ends the workers.
+    """
+
+    def show() -> None:
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):  # not written yet, or being written
+            record = json.loads(store.fs.tail(f"{job.work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
+            facts = {"loss": record["loss"], "tokens_per_second": record["tokens_per_second"]}
+            if record["mfu"] is not None:
+                facts["mfu"] = record["mfu"]
+            progress.update(record["step"], num_steps, **facts)
+
+    try:
+        ((_, result),) = side_by_side([trainer.fit], meanwhile=show)
+    except Exception as error:  # Ray wraps what a worker raised: the user needs the cause, not the wrapping
+        raise _cause(error, student, job.train) from error
+    return result
+
+
+def _cause(error: Exception, student: Artefact, train: Train) -> Exception:
+    """Return the mixray error a worker raised, or one that tells what Ray said."""
+    seen: BaseException | None = error
+    candidates: list[BaseException] = []
+    while seen is not None:
+        candidates += [seen, *getattr(seen, "worker_failures", {}).values()]
+        seen = seen.__cause__
+    found = [inner for inner in (getattr(candidate, "cause", candidate) for candidate in candidates) if isinstance(inner, MixrayError)]
+    if found:
+        return next((inner for inner in found if "Another worker" not in inner.what), found[0])
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    do = "see the log file, then run the same command"
+    if "memory" in str(error).lower():
+        do = f"the system ended a worker for its memory, or Ray did: lower train.micro_batch_tokens ({train.micro_batch_tokens}), {do}"
+    return TrainingError("A training failed", seen=f"{student.label}: {lines[-1] if lines else type(error).__name__}", do=do)

@@ -1,0 +1,167 @@
+"""A mixture as tokens: what a student's chat template makes of each example, once per mixture and tokenizer.
+
+In: an artefact of kind `mixtures` and a student's tokenizer. Out: an artefact of kind `tokens`: `ids.bin`, the tokens of all rows on end
+(int32, little-endian), and `rows.parquet` (ROWS), a row's counts. Workers map the file into memory: a rank reads its rows and no others.
+What survives a kill: nothing unfinished; the next run tokenises from the start.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mixray.errors import TrainingError
+from mixray.models import tokenizer_fingerprint
+from mixray.progress import StageProgress
+from mixray.ray_data import data_context, own_error
+from mixray.store import Artefact, Store
+
+RULE = 1
+"""Goes up when the same examples would be tokenised otherwise."""
+IDS, ROWS_FILE = "ids.bin", "rows.parquet"
+ROWS = pa.schema([("problem_id", pa.string()), ("num_tokens", pa.int32()), ("num_loss_tokens", pa.int32())])
+BLOCK_ROWS = 512
+
+
+def handle(store: Store, mixture: Artefact, source: str) -> Artefact:
+    """Return the artefact of a mixture's tokens, done or not; students that share a tokenizer share it."""
+    return store.artefact("tokens", mixture.name, {"rule": RULE, "tokenizer": tokenizer_fingerprint(source)}, {"mixture": mixture})
+
+
+def run(store: Store, mixture: Artefact, source: str, progress: StageProgress) -> Artefact:
+    """Tokenise a mixture under Ray Data, in its order, or find it done. Ray must be up.
+
+    Raises:
+        TrainingError: the template cannot be trained (see `chat.encode`), or the mixture holds no row.
+    """
+    tokens = handle(store, mixture, source)
+    with tokens.lock():
+        if tokens.is_done():
+            return tokens
+        mixture.verify()
+        num_rows, counts = 0, []
+        with tokens.staging() as staging, (staging.folder / IDS).open("wb") as file:
+            for block in _blocks(mixture, source):
+                file.write(block["ids"].combine_chunks().values.to_numpy().astype("<i4").tobytes())
+                counts.append(block.select(ROWS.names).cast(ROWS))
+                num_rows += block.num_rows
+                progress.update(num_rows, None)
+            if not num_rows:
+                raise TrainingError("A mixture holds no row", seen=mixture.label, do="see what `mixray mixture show` says it left out")
+            table = pa.concat_tables(counts)
+            staging.write_table(ROWS_FILE, table)
+            file.flush()
+            staging.outcome = {
+                "num_rows": num_rows,
+                **{name: int(np.sum(table[name].to_numpy())) for name in ("num_tokens", "num_loss_tokens")},
+            }
+    return tokens
+
+
+def _blocks(mixture: Artefact, source: str) -> Iterator[pa.Table]:
+    import ray
+    from ray.data import DataContext
+    from ray.exceptions import RayError
+
+    paths = sorted(f"{mixture.path}/{entry['path']}" for entry in mixture.manifest()["files"] if entry["path"].endswith(".parquet"))
+    context = data_context(max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
+    context.execution_options.preserve_order = True
+    try:
+        with DataContext.current(context):
+            yield from (
+                ray.data.read_parquet(paths, columns=["messages", "problem_id"], filesystem=mixture.store.arrow_fs)
+                .repartition(target_num_rows_per_block=BLOCK_ROWS)
+                .map_batches(tokenise, batch_size=None, batch_format="pyarrow", fn_kwargs={"source": source})
+                .iter_batches(batch_size=None, batch_format="pyarrow")
+            )
+    except RayError as error:
+        own = own_error(error)
+        if own is not None:
+            raise own from error
+        raise TrainingError("A mixture could not be tokenised", seen=str(error).strip().splitlines()[-1], rule=mixture.label) from error
+
+
+def tokenise(block: pa.Table, source: str) -> pa.Table:
+    """Return ids and ROWS columns of a block of examples."""
+    from mixray.chat import encode
+
+    encoded = [encode(_tokenizer(source), messages) for messages in block["messages"].to_pylist()]
+    return pa.table(
+        {
+            "ids": pa.array([row.ids for row in encoded], pa.list_(pa.int32())),
+            "problem_id": block["problem_id"],
+            "num_tokens": pa.array([len(row.ids) for row in encoded], pa.int32()),
+            "num_loss_tokens": pa.array([row.num_loss_tokens for row in encoded], pa.int32()),
+        }
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _tokenizer(source: str) -> Any:
+    """Return a tokenizer, loaded once in a process that Ray uses again and again."""
+    from mixray.chat import load_tokenizer
+
+    return load_tokenizer(source)
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One training example: its tokens, of which the last `num_loss_tokens` are trained."""
+
+    ids: NDArray[np.int32]
+    num_loss_tokens: int
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """All examples of a mixture, mapped into memory: a row is read when it is wanted."""
+
+    ids: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    num_loss_tokens: NDArray[np.int32]
+    problem_ids: pa.ChunkedArray
+
+    @classmethod
+    def open(cls, artefact: Artefact) -> TokenRows:
+        """Open an artefact of kind `tokens`, verified; a remote one is copied to this machine first."""
+        folder = artefact.local_folder()
+        return cls.of_file(folder / IDS, pq.read_table(folder / ROWS_FILE))
+
+    @classmethod
+    def of_file(cls, ids: Path, rows: pa.Table) -> TokenRows:
+        """Map a file of tokens whose rows are counted in a table of ROWS."""
+        ends = np.cumsum(rows["num_tokens"].to_numpy(), dtype=np.int64)
+        return cls(np.memmap(ids, dtype="<i4", mode="r"), ends, rows["num_loss_tokens"].to_numpy(), rows["problem_id"])
+
+    @classmethod
+    def of(cls, rows: list[TokenRow], problem_ids: list[str] | None = None) -> TokenRows:
+        """Return rows at hand as if they had been read."""
+        lengths = [len(row.ids) for row in rows]
+        ids = np.array(list(itertools.chain.from_iterable(row.ids for row in rows)), dtype=np.int32)
+        names = problem_ids or [str(number) for number in range(len(rows))]
+        return cls(
+            ids, np.cumsum(lengths, dtype=np.int64), np.array([row.num_loss_tokens for row in rows], np.int32), pa.chunked_array([names])
+        )
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: int) -> TokenRow:
+        return TokenRow(self.ids[self.start(row) : self.ends[row]], int(self.num_loss_tokens[row]))
+
+    def start(self, row: int) -> int:
+        """Return where a row's tokens begin."""
+        return int(self.ends[row - 1]) if row else 0
+
+    def length(self, row: int) -> int:
+        """Return the number of a row's tokens."""
+        return int(self.ends[row]) - self.start(row)

@@ -1,0 +1,81 @@
+"""The loop as a worker of Ray Train runs it: which worker it is, where checkpoints go, whether its node is about to leave."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray.train
+from ray.train import Checkpoint, CheckpointUploadMode
+
+from mixray.store import Store
+from mixray.training import loop
+from mixray.training.checks import ready_tokenizer
+from mixray.training.job import Job
+from mixray.training.plan import read_plan
+from mixray.training.state import RECORDS, Records, State
+from mixray.training.tokens import TokenRows
+from mixray.training.watch import LiveFile, Sink, TensorBoard, trackers
+
+log = logging.getLogger("mixray.training")
+
+
+class RayHost:
+    """A worker of Ray Train."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.store = job, Store(job.store_url)
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        # Always the same place, so that what a killed worker left there is found and removed.
+        name = job.label.replace("/", "-")
+        self.scratch = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{name}-worker-{self.rank}"
+
+    @contextlib.contextmanager
+    def last_checkpoint(self) -> Iterator[Path | None]:
+        """Give the folder of the last checkpoint that is whole, if any."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            yield None
+            return
+        with checkpoint.as_directory() as folder:
+            yield Path(folder)
+
+    def keep(self, folder: Path | None, state: State) -> None:
+        """Hand a checkpoint to Ray Train, which stores it while training goes on; the last one is waited for."""
+        last = state.finished
+        ray.train.report(
+            {"step": state.step},
+            checkpoint=None if folder is None else Checkpoint.from_directory(str(folder)),
+            checkpoint_upload_mode=CheckpointUploadMode.SYNC if last else CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=not last,
+        )
+        if last:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def is_leaving(self) -> bool:
+        """Whether a node of the workers has been told to go, such as a spot machine."""
+        return ray.train.get_preemption_info() is not None
+
+    def sinks(self, before: Records) -> list[Sink]:
+        """Return the live file, TensorBoard where the storage is a folder, and the recipe's trackers."""
+        found: list[Sink] = [LiveFile(lambda data: self.store.put(f"{self.job.work_path}/{RECORDS}", data), before)]
+        if self.store.is_local:
+            found.append(TensorBoard(Path(self.job.work_path) / "tensorboard", first_step=len(before)))
+        return found + trackers(self.job.label, self.job.train)
+
+
+def run(job: Job) -> None:
+    """Train as one of Ray Train's workers."""
+    host = RayHost(job)
+    tokens, plan = host.store.open("tokens", job.tokens), host.store.open("plans", job.plan)
+    work = loop.Work(
+        label=job.label, plan_label=plan.label, plan=read_plan(plan), rows=TokenRows.open(tokens),
+        tokenizer=ready_tokenizer(job.source, job.train.pad_token), model=job.model, source=job.source, train=job.train, seed=job.seed,
+    )  # fmt: skip
+    loop.train(work, host)

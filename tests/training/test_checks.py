@@ -1,0 +1,124 @@
+"""What a training refuses before its first step, and with which advice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import architectures
+import numpy as np
+import pytest
+import torch
+
+from mixray.chat import Encoded, ask, encode, load_tokenizer, show
+from mixray.errors import TrainingError
+from mixray.recipe import Train
+from mixray.training.batch import collate
+from mixray.training.checks import check_rows, ready_tokenizer
+from mixray.training.loop import memory_explained
+from mixray.training.settings import deepspeed_config, learning_rate
+from mixray.training.tokens import TokenRow, TokenRows
+
+
+def encoded(source: str, answers: list[str]) -> list[TokenRow]:
+    tokenizer = load_tokenizer(source)
+    rows = [encode(tokenizer, [*ask("How many pens?"), {"role": "assistant", "content": answer}]) for answer in answers]
+    return [TokenRow(np.array(row.ids, np.int32), row.num_loss_tokens) for row in rows]
+
+
+@pytest.fixture
+def student(random_student: str, tmp_path: Path) -> Path:
+    """A student's folder that a test may spoil."""
+    return Path(shutil.copytree(random_student, tmp_path / "student"))
+
+
+def respell(student: Path, **changes: str | None) -> str:
+    tokenizer = load_tokenizer(student)
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    tokenizer.save_pretrained(student)
+    return str(student)
+
+
+def test_only_the_response_and_its_end_of_turn_are_trained(random_student: str) -> None:
+    tokenizer = load_tokenizer(random_student)
+    (row,) = encoded(random_student, ["\\boxed{3}"])
+    batch = collate([row], 0)
+    assert tokenizer.decode(batch.targets_N) == "\\boxed{3}<|im_end|>"
+    assert batch.ids_1T[0, batch.places_N + 1].tolist() == batch.targets_N.tolist()
+    assert show(tokenizer, Encoded(row.ids.tolist(), row.num_loss_tokens)).endswith("assistant\n⟦trained⟧\\boxed{3}<|im_end|>")
+
+
+def test_rows_of_a_line_begin_at_position_0_and_the_last_token_of_one_does_not_predict_the_next(random_student: str) -> None:
+    rows = encoded(random_student, ["7+5=12\n\\boxed{12}", "\\boxed{3}"])
+    batch = collate(rows, 0)
+    first = len(rows[0].ids)
+    assert batch.positions_1T[0].tolist() == [*range(first), *range(len(rows[1].ids))]
+    assert first - 1 not in batch.places_N.tolist()
+    assert batch.ends == (first, first + len(rows[1].ids))
+
+
+def test_a_row_without_end_of_turn_or_without_targets_is_refused(random_student: str) -> None:
+    tokenizer = load_tokenizer(random_student)
+    (row,) = encoded(random_student, ["\\boxed{3}"])
+    check_rows(TokenRows.of([row]), tokenizer)
+    with pytest.raises(TrainingError, match="never stop"):
+        check_rows(TokenRows.of([row, TokenRow(row.ids[:-1], 2)]), tokenizer)
+    for num_loss_tokens in (0, len(row.ids)):
+        with pytest.raises(TrainingError, match="trains no token"):
+            check_rows(TokenRows.of([TokenRow(row.ids, num_loss_tokens)]), tokenizer)
+
+
+def test_a_padding_token_that_ends_turns_is_refused_with_the_fix(student: Path) -> None:
+    source = respell(student, pad_token="<|im_end|>")
+    with pytest.raises(TrainingError, match=r"pads with its end of turn.*set train\.pad_token, to one of"):
+        ready_tokenizer(source, None)
+    other = next(str(token) for token in load_tokenizer(source).added_tokens_decoder.values() if str(token) != "<|im_end|>")
+    assert ready_tokenizer(source, other).pad_token == other
+    with pytest.raises(TrainingError, match="not in the vocabulary"):
+        ready_tokenizer(source, "<|none|>")
+
+
+def test_a_template_without_generation_prompt_is_refused_with_the_fix(student: Path) -> None:
+    template = "{% for message in messages %}{{ message['role'] + message['content'] }}<|im_end|>{% endfor %}"
+    with pytest.raises(TrainingError, match=r"no generation prompt.*add \{% if add_generation_prompt"):
+        ready_tokenizer(respell(student, chat_template=template), None)
+
+
+def test_a_template_without_system_turns_says_so(tmp_path: Path) -> None:
+    architectures.save(tmp_path, "gemma-3")
+    tokenizer = load_tokenizer(tmp_path)
+    assert encode(tokenizer, [*ask("1+1?"), {"role": "assistant", "content": "2"}]).num_loss_tokens == 2
+    with pytest.raises(Exception, match=r"System role not supported.*prompt"):
+        encode(tokenizer, [*ask("1+1?", system_prompt="Be brief."), {"role": "assistant", "content": "2"}])
+
+
+def test_memory_that_runs_out_is_told_with_what_to_change() -> None:
+    train = Train(max_tokens=1024, micro_batch_tokens=4096, zero_stage=2)
+    advice = r"ran out of memory.*lower train\.micro_batch_tokens \(4096\) to 2048, or set train\.gradient"
+    with pytest.raises(TrainingError, match=advice), memory_explained(train):
+        torch.empty(2**50)
+    with pytest.raises(RuntimeError, match="another"), memory_explained(train):
+        raise RuntimeError("another")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at"),
+    [("cosine", {0: 0.2, 9: 2.0, 10: 2.0, 55: 1.0}), ("linear", {9: 2.0, 55: 1.0, 99: 0.0222}), ("constant", {10: 2.0, 99: 2.0})],
+)
+def test_schedules_warm_up_then_fall(schedule: str, at: dict[int, float]) -> None:
+    train = Train(learning_rate=2.0, schedule=schedule, warmup_share=0.1)
+    for step, rate in at.items():
+        assert learning_rate(step, 100, train) == pytest.approx(rate, rel=1e-2)
+
+
+def test_the_users_own_deepspeed_configuration_is_taken_whole_but_for_what_the_plan_decides(tmp_path: Path) -> None:
+    file = tmp_path / "ds.json"
+    file.write_text('{"zero_optimization": {"stage": 2, "reduce_bucket_size": 1234}, "train_batch_size": "auto", "gradient_clipping": 0.5}')
+    config = deepspeed_config(Train.model_validate({"deepspeed": str(file), "zero_stage": 3}))
+    assert config["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 1234}
+    assert config["gradient_clipping"] == 0.5
+    assert config["train_micro_batch_size_per_gpu"] == config["gradient_accumulation_steps"] == 1
+    for refused in ({"gradient_accumulation_steps": 4}, {"scheduler": {"type": "WarmupLR"}}, {"fp16": {"enabled": True}}):
+        with pytest.raises(TrainingError, match="sets what mixray decides"):
+            deepspeed_config(Train(deepspeed=refused))
