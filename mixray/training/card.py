@@ -19,10 +19,12 @@ from mixray.store import Artefact
 
 LICENSE_UNKNOWN = "unknown"
 FIGURES = {
-    "num_steps": "optimiser steps", "num_rows": "examples", "num_packs": "packed sequences", "num_tokens": "tokens",
+    "num_steps": "optimiser steps", "num_rows": "examples", "num_packs": "packed sequences", "efficiency": "filled share of them", "num_tokens": "tokens",
     "num_loss_tokens": "loss tokens", "first_loss": "loss at the first step", "last_loss": "loss at the last step",
     "num_tensors": "tensors merged", "num_parameters": "parameters", "seconds": "seconds",
 }  # fmt: skip
+PRIVATE = ("deepspeed",)
+"""Settings that may hold paths, such as where weights are offloaded to: a card tells that they were given, and no more."""
 MERGED = ("method", "alpha", "density")
 # What the first lines of a licence's text are, and what the hub calls it.
 LICENSE_TEXTS = {
@@ -196,7 +198,8 @@ def _pools(pools: Mapping[str, Mapping[str, int]]) -> str:
 
 def _settings(facts: Facts) -> str:
     asked = {key: facts.figures[key] for key in MERGED if key in facts.figures} if facts.parents else dict(facts.settings)
-    rows = [[_cell(key), _cell(json.dumps(value, ensure_ascii=False))] for key, value in asked.items()]
+    told = {key: "given" if key in PRIVATE and value else json.dumps(value, ensure_ascii=False) for key, value in asked.items()}
+    rows = [[_cell(key), _cell(value)] for key, value in told.items()]
     return _table(["setting", "value"], [*rows, ["seed", "–" if facts.seed is None else str(facts.seed)]])
 
 

@@ -82,6 +82,12 @@ def test_what_is_not_known_is_said_to_be_so(facts: Facts) -> None:
     assert head(text)["license"] == "unknown"
 
 
+def test_settings_that_may_hold_paths_are_not_told(facts: Facts) -> None:
+    text = card(replace(facts, settings={"deepspeed": {"zero_optimization": {"offload_optimizer": {"nvme_path": "/home/me"}}}}))
+    assert rows(text)["deepspeed"] == "given"
+    assert "/home/me" not in text
+
+
 def test_names_cannot_break_the_card(facts: Facts) -> None:
     text = card(replace(facts, base_model="/models/evil`|\n---\nlicense: mit", settings={"a|b": "c|d\n| x | y |"}))
     assert head(text)["license"] == "unknown"
