@@ -19,8 +19,8 @@ from mixray.store import Artefact
 
 LICENSE_UNKNOWN = "unknown"
 FIGURES = {
-    "num_steps": "optimiser steps", "num_rows": "examples", "num_packs": "packed sequences", "efficiency": "filled share of them", "num_tokens": "tokens",
-    "num_loss_tokens": "loss tokens", "first_loss": "loss at the first step", "last_loss": "loss at the last step",
+    "num_steps": "optimiser steps", "num_rows": "examples", "num_packs": "packed sequences", "efficiency": "filled share of them",
+    "num_tokens": "tokens", "num_loss_tokens": "loss tokens", "first_loss": "loss at the first step", "last_loss": "loss at the last step",
     "num_tensors": "tensors merged", "num_parameters": "parameters", "seconds": "seconds",
 }  # fmt: skip
 PRIVATE = ("deepspeed",)
