@@ -9,6 +9,7 @@ Shapes: T = tokens of the pass, H = query heads, K = key and value heads, D = he
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def attend(
         return _by_kernel(query_1HTD, key_1KTD, value_1KTD, cu_seq_lens_q, int(max_length_q or 0), scaling, sliding_window), None
     parts = []
     places = cu_seq_lens_q.tolist()
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         query, key, value = (part[:, :, start:end] for part in (query_1HTD, key_1KTD, value_1KTD))
         parts.append(_one_row(query, key, value, scaling, dropout, sliding_window, softcap))
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None

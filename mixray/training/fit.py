@@ -25,7 +25,6 @@ from mixray.training.state import RECORDS
 if TYPE_CHECKING:
     from ray.train import Checkpoint
 
-RECORDS = "training.jsonl"
 POLL_SECONDS = 2.0
 TAIL_BYTES = 4096
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"

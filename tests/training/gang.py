@@ -8,6 +8,7 @@ lies in its folder and, with `stop_after`, is left once the checkpoint of that s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -64,10 +65,8 @@ def one(training: dict[str, Any]) -> None:
 
     folder = Path(training["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(Left):
         train(work_of(training["student"], Train.model_validate(training["train"])), Host(folder))
-    except Left:
-        pass
 
 
 def work_of(student: str, train: Any) -> Any:
