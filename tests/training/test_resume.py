@@ -119,7 +119,7 @@ def test_a_training_that_fails_too_often_says_so_and_the_same_command_goes_on(
     mixture = test_train.make_mixture(store)
     with monkeypatch.context() as patched:
         patched.setattr(fit, "train_worker", doomed(tmp_path, 0, {"": ("within", 13)}, seconds_per_step=0.5))
-        with pytest.raises(TrainingError, match="A training failed.*run the same command"):
+        with pytest.raises(TrainingError, match=r"A training failed.*run the same command"):
             training.run(store, "arm", mixture, random_student, impatient, 0, quiet)
     other_size = impatient.model_copy(update={"workers": (3 - num_workers, 3 - num_workers)})
     student = training.run(store, "arm", mixture, random_student, other_size, 0, quiet)
