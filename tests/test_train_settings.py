@@ -77,7 +77,7 @@ def test_departing_changes_the_student_and_nothing_else(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "execution",
-    [{"workers": [1, 4]}, {"zero_stage": 1}, {"micro_batch_tokens": 32768}, {"gradient_checkpointing": True}, {"use_gpu": True}, {"keep_checkpoints": 5}],
+    [{"workers": [1, 4]}, {"zero_stage": 1}, {"micro_batch_tokens": 32768}, {"gradient_checkpointing": True}, {"keep_checkpoints": 5}],
 )  # fmt: skip
 def test_how_a_training_is_run_does_not_make_another_student(execution: dict[str, Any], store: Store) -> None:
     plain, other = build_graph(recipe(), store), build_graph(recipe(**execution), store)
