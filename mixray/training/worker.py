@@ -13,6 +13,7 @@ from pathlib import Path
 import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
+from mixray.rows import digest
 from mixray.store import Store
 from mixray.training import loop
 from mixray.training.checks import ready_tokenizer
@@ -33,7 +34,7 @@ class RayHost:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         # Always the same place, so that what a killed worker left there is found and removed.
-        name = job.label.replace("/", "-")
+        name = digest([job.store_url, job.label], 16)
         self.scratch = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / name / f"worker-{self.rank}"
 
     @contextlib.contextmanager
