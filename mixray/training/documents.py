@@ -78,8 +78,11 @@ def attend(
         return _by_kernel(query_1HTD, key_1KTD, value_1KTD, cu_seq_lens_q, int(max_length_q or 0), scaling, sliding_window), None
     # Split, not sliced: the gradient of every slice would be a tensor of the whole pass.
     lengths = cu_seq_lens_q.diff().tolist()
-    rows = zip(*(part.split(lengths, dim=2) for part in (query_1HTD, key_1KTD, value_1KTD)), strict=True)
-    parts = [_one_row(*row, scaling, dropout, sliding_window, softcap) for row in rows]
+    queries, keys, values = (torch.split(part, lengths, dim=2) for part in (query_1HTD, key_1KTD, value_1KTD))
+    parts = [
+        _one_row(query, key, value, scaling, dropout, sliding_window, softcap)
+        for query, key, value in zip(queries, keys, values, strict=True)
+    ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 

@@ -2,8 +2,8 @@
 
     python tests/bench/plan.py 1000000    # one plan in this process: its seconds and the peak of its memory
 
-The efficiency is the share of the packs' room that holds tokens of rows; it depends on the rows alone, so it is told once. Seconds and bytes
-are those of a process that does nothing else, the ids and counts of the rows included in the bytes: smaller is better, `ratio` is the median.
+The efficiency is the share of the packs' room that holds tokens of rows; it depends on the rows alone, so it is told once. Seconds and
+bytes are those of a process that does nothing else, with the ids and counts of the rows: smaller is better, and `ratio` is the median.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import sys
 import time
 from collections.abc import Iterator
 
-import lengths
-
+from mixray.training import made_up
 from mixray.training.plan import Sizes, Step, batch_plan, efficiency, plan_table
 
 ALPHAS = (0.0, 0.2, 0.5, 1.0)
-PACK_TOKENS, STEP_PACKS = lengths.CAP, 16
+PACK_TOKENS, STEP_PACKS = made_up.CAP, 16
 NUM_ROWS, MANY_ROWS = 20_000, 1_000_000
 LEAST_EFFICIENCY, MOST_SECONDS, MOST_BYTES = 0.99, 30.0, 10**9
 ROUNDS = 3
@@ -29,8 +28,8 @@ ROUNDS = 3
 
 def plan_of(alpha: float, num_rows: int) -> list[Step]:
     """Return the steps of a plan by tokens."""
-    tokens = lengths.lengths(alpha, num_rows).tolist()
-    targets = [length - lengths.prompt_of(length) for length in tokens]
+    tokens = made_up.lengths(alpha, num_rows).tolist()
+    targets = [length - made_up.prompt_of(length) for length in tokens]
     ids = [f"problem-{number}" for number in range(num_rows)]
     return list(batch_plan(ids, tokens, targets, Sizes(None, STEP_PACKS * PACK_TOKENS, PACK_TOKENS), seed=0))
 

@@ -3,7 +3,8 @@
     python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [overlaps] [mixing]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
-the largest seen; of memory, bytes; of a plan, what its name says. Ends with 1 where one is not met, or where the two sides of a benchmark do not come to the same.
+the largest seen; of memory, bytes; of a plan, what its name says. Ends with 1 where one is not met, or where both sides of a benchmark do
+not come to the same.
 """
 
 from __future__ import annotations

@@ -22,21 +22,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lengths
-import numpy as np
 import torch
 
 from mixray.recipe import Train
+from mixray.training import made_up
 from mixray.training.tokens import TokenRow, TokenRows
 
 SMALLER = 16
-PACK_TOKENS = lengths.CAP // SMALLER
+PACK_TOKENS = made_up.CAP // SMALLER
 PASS_ROWS, STEP_PASSES = 8, 6
 NUM_PASSES = 24
 GROUPED_FROM = 20_000
 ALPHA = 0.2
 RATE = 1e-4
-VOCABULARY = 4096
 WORLD = "world.pickle"
 TRL: dict[str, dict[str, Any]] = {
     "padded": {"per_device_train_batch_size": PASS_ROWS, "gradient_accumulation_steps": STEP_PASSES},
@@ -106,32 +104,23 @@ class World:
 
 def make(folder: Path) -> World:
     """Write a model with random weights and draw the rows."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2ForCausalLM
 
     from mixray.tiny.tokenizer import save_tokenizer
 
     tokenizer = save_tokenizer(folder)
+    config = made_up.config_of("tiny", PACK_TOKENS)
+    config.pad_token_id, config.eos_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id, None
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY, hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=PACK_TOKENS, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    draws = np.random.default_rng(1)
-    rows = []
-    for length in grouped_lengths():
-        ids = draws.integers(3, VOCABULARY, length).astype(np.int32)
-        ids[-1] = tokenizer.eos_token_id
-        rows.append(TokenRow(ids, length - lengths.prompt_of(length)))
-    return World(folder, rows, tokenizer)
+    return World(folder, made_up.rows(grouped_lengths(), config.vocab_size, tokenizer.eos_token_id), tokenizer)
 
 
 def grouped_lengths() -> list[int]:
     """Return the lengths of every so-manieth pass, from the shortest to the longest, that transformers forms by length of many rows."""
     from transformers.trainer_pt_utils import get_length_grouped_indices
 
-    drawn = lengths.lengths(ALPHA, GROUPED_FROM, SMALLER)
+    drawn = made_up.lengths(ALPHA, GROUPED_FROM, PACK_TOKENS)
     order = get_length_grouped_indices(drawn.tolist(), PASS_ROWS * STEP_PASSES, generator=torch.Generator().manual_seed(0))
     passes = sorted(drawn[order].reshape(-1, PASS_ROWS).tolist(), key=max)
     every = len(passes) // NUM_PASSES
@@ -171,12 +160,8 @@ class _Stamps:
 
 def _work(world: World, train: Train) -> Any:
     from mixray.training.loop import Work
-    from mixray.training.plan import Plan, Sizes, batch_plan, plan_table
 
-    ids = [str(number) for number in range(len(world.rows))]
-    sizes = Sizes(None, train.batch_tokens, train.max_tokens)
-    counts = [len(row.ids) for row in world.rows], [row.num_loss_tokens for row in world.rows]
-    plan = Plan(plan_table(list(batch_plan(ids, *counts, sizes, seed=0))))
+    plan = made_up.plan_of(world.rows, train)
     return Work("bench", "bench", plan, TokenRows.of(world.rows), world.tokenizer, "bench", str(world.folder), train, 0)
 
 
@@ -230,7 +215,7 @@ def trl(side: str, world: World) -> Clock:
     settings = SFTConfig(
         output_dir=str(world.folder / "trl"), num_train_epochs=1, learning_rate=RATE, lr_scheduler_type="cosine", weight_decay=0.0,
         max_grad_norm=1.0, optim="adamw_torch", max_length=PACK_TOKENS, completion_only_loss=True, activation_checkpointing=False,
-        bf16=False, use_cpu=True, dataset_num_proc=None, logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True, **TRL[side],
+        bf16=False, use_cpu=True, logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True, **TRL[side],
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(world.folder, dtype=torch.float32)
     trainer = Counting(model, args=settings, train_dataset=rows, processing_class=world.tokenizer, callbacks=[Stamps()])

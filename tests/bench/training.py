@@ -82,7 +82,9 @@ def measure(rounds: int = ROUNDS) -> Iterator[dict[str, object]]:
                 clocks[name].append(side.train())
     for name, target in TARGETS.items():
         pairs = list(zip(clocks["ours"], clocks[name], strict=True))[1:]
-        told = tell(f"useful tokens a processor second, our training over {name}", [mine.rate() / its.rate() for mine, its in pairs], target)
+        told = tell(
+            f"useful tokens a processor second, our training over {name}", [mine.rate() / its.rate() for mine, its in pairs], target
+        )
         last = pairs[-1]
         yield told | {
             "met": told["met"] and all(as_much(*pair) for pair in pairs),
