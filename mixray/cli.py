@@ -22,6 +22,7 @@ from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
 from mixray.run_cli import plan, run, status, sweep
 from mixray.store import Store
+from mixray.student_cli import student
 from mixray.terminal import harmless, library_noise_in, print_table
 
 INTERRUPTED = 130
@@ -32,7 +33,7 @@ app = typer.Typer(
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
 for command in (run, sweep, plan, status):
     app.command()(command)
-for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture)):
+for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student)):
     app.add_typer(commands, name=name)
 
 

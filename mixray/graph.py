@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import ProblemSet, Recipe, Train
+from mixray.recipe import Merge, ProblemSet, Recipe, Train, nearest
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -37,8 +37,22 @@ class Mix:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """Two trained arms of one student and seed, merged at one alpha."""
+
+    name: str
+    merge_name: str
+    how: Merge
+    alpha: float
+    hard: Artefact
+    easy: Artefact
+    matched: bool
+    """Whether both were trained with everybody's settings."""
+
+
+@dataclass(frozen=True)
 class Arm:
-    """One arm: a student, and what it is taught with which seed. Arm 0 of a student is taught nothing."""
+    """One arm: a student, and what it is taught with which seed, or which two arms it is merged from. Arm 0 of a student is neither."""
 
     name: str
     student: str
@@ -46,7 +60,9 @@ class Arm:
     mix: Mix | None
     seed: int | None
     trained: Artefact | None
+    """Its weights, trained or merged."""
     scores: Artefact
+    merged: Merged | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,8 @@ class Graph:
         yield from (("judge", self.pools[name]) for name in self.pools if self.pools[name] != self.asked[name])
         yield "overlaps", self.overlaps
         yield from (("mix", mix.artefact) for mix in self.mixes)
-        yield from (("train", arm.trained) for arm in self.arms if arm.trained)
+        yield from (("train", arm.trained) for arm in self.arms if arm.trained and not arm.merged)
+        yield from (("merge", arm.trained) for arm in self.arms if arm.trained and arm.merged)
         yield from (("evaluate", arm.scores) for arm in self.arms)
 
 
@@ -87,7 +104,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
     """Name everything a recipe stands for; teachers that no blend mixes only with `every_teacher`.
 
     Raises:
-        RecipeError: two mixtures come to the same name.
+        RecipeError: two mixtures, merges or arms come to the same name, or a merge names no mixture.
         MixrayError: a model is missing or a problem file cannot be read.
     """
     source = problems.handle(store, "train", recipe.problems)
@@ -106,6 +123,8 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
             arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
+        arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], benchmarks)
+    _refuse_a_name_twice(arms)
     return Graph(source, benchmarks, asked, pools, twice, mixes, arms)
 
 
@@ -153,8 +172,61 @@ def mixture_names(recipe: Recipe) -> dict[str, tuple[str, float | None]]:
     return names
 
 
+def merge_names(recipe: Recipe) -> dict[str, tuple[str, float]]:
+    """Return {merged student: (merge, alpha)}: `<merge>-<alpha>`.
+
+    Raises:
+        RecipeError: a merge names no mixture, or its name is taken.
+    """
+    mixtures = mixture_names(recipe)
+    taken = {UNTOUCHED, *mixtures, *recipe.mixtures}
+    names: dict[str, tuple[str, float]] = {}
+    for merge_name, how in recipe.merges.items():
+        for role, mixture in (("hard", how.hard), ("easy", how.easy)):
+            if mixture not in mixtures:
+                raise RecipeError(
+                    f"A merge names no mixture: merges.{merge_name}.{role}",
+                    seen=mixture,
+                    rule=f"one of {', '.join(mixtures)}",
+                    do=f"name a mixture as `mixray plan` shows it{nearest(mixture, mixtures)}",
+                )
+        for alpha in how.alpha:
+            name = f"{merge_name}-{alpha:g}"
+            if {name, merge_name} & taken or name in names:
+                raise RecipeError("A merge has the name of a mixture or of another merge", seen=name, do="rename the merge")
+            names[name] = (merge_name, alpha)
+    return names
+
+
+def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], benchmarks: dict[str, Artefact]) -> list[Arm]:
+    """Return the merges of one student's trained arms: each of two arms of one seed."""
+    trained = {(arm.mix.name, arm.seed): (arm.trained, arm.mix.matched) for arm in arms if arm.mix and arm.trained}
+    student, model = arms[0].student, arms[0].model
+    made = []
+    for name, (merge_name, alpha) in merge_names(recipe).items():
+        how = recipe.merges[merge_name]
+        for seed in recipe.seeds:
+            (hard, hard_matched), (easy, easy_matched) = trained[how.hard, seed], trained[how.easy, seed]
+            arm = f"{student}-{name}-s{seed}"
+            weights = training.merging.handle(store, arm, hard, easy, model, how, alpha, seed)
+            merged = Merged(name, merge_name, how, alpha, hard, easy, hard_matched and easy_matched)
+            made.append(Arm(arm, student, model, None, seed, weights, _scores(recipe, store, arm, weights, benchmarks), merged))
+    return made
+
+
+def _refuse_a_name_twice(arms: list[Arm]) -> None:
+    """An arm's name is its student's name at the endpoint: of two the second would answer for both."""
+    names = [arm.name for arm in arms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RecipeError("Two arms come to the same name", seen=twice[0], rule="<student>-<mixture>-s<seed>", do="rename a student")
+
+
+def _scores(recipe: Recipe, store: Store, name: str, student: Artefact | str, benchmarks: dict[str, Artefact]) -> Artefact:
+    return evaluation.handle(store, name, student, benchmarks, recipe.evaluate, recipe.student_prompt, recipe.seed)
+
+
 def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:
     name = f"{student}-{UNTOUCHED}" if mix is None else f"{student}-{mix.name}-s{seed}"
     trained = training.handle(store, name, mix.artefact, model, mix.train, seed) if mix is not None and seed is not None else None
-    scores = evaluation.handle(store, name, trained or model, benchmarks, recipe.evaluate, recipe.student_prompt, recipe.seed)
-    return Arm(name, student, model, mix, seed, trained, scores)
+    return Arm(name, student, model, mix, seed, trained, _scores(recipe, store, name, trained or model, benchmarks))

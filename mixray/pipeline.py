@@ -38,6 +38,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         ask_teachers(recipe, graph, store, display)
         mix_pools(recipe, graph, store, display)
         train_students(recipe, graph, store, display)
+        merge_students(graph, store, display)
         ask_students(recipe, graph, display)
         return write_report(recipe, graph, store, display)
 
@@ -86,6 +87,17 @@ def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display)
         line.finish(f"{out['num_steps']} steps, loss {out['first_loss']:.2f} to {out['last_loss']:.3f}")
 
 
+def merge_students(graph: Graph, store: Store, display: Display) -> None:
+    """Merge trained students of one base and seed in weight space, where the recipe asks for it."""
+    for arm in graph.arms:
+        if arm.merged is None or arm.seed is None:
+            continue
+        line = display.stage(f"merge {arm.name}")
+        of = arm.merged
+        out = training.merging.run(store, arm.name, of.hard, of.easy, arm.model, of.how, of.alpha, arm.seed, line).outcome
+        line.finish(f"{of.how.method}, {of.alpha:g} of {of.how.hard} over {of.how.easy}; {out['num_tensors']} tensors")
+
+
 def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
     """Serve the students, a few at a time, and ask them the benchmarks over HTTP."""
     waiting = [arm for arm in graph.arms if not arm.scores.is_done()]
@@ -110,23 +122,27 @@ def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
     """Compare the arms, with intervals; return the report and the answer in words."""
-    arms = [
-        report.Arm(
-            name=arm.name, student=arm.student, seed=arm.seed, trained=arm.trained, scores=arm.scores,
-            matched=arm.mix.matched if arm.mix else True,
-            mixture=arm.mix.name if arm.mix else None,
-            blend=arm.mix.blend_name if arm.mix else None,
-            alpha=arm.mix.alpha if arm.mix else None,
-            model=arm.trained.label if arm.trained else arm.model,
-        )
-        for arm in graph.arms
-    ]  # fmt: skip
+    arms = [told_of(arm) for arm in graph.arms]
     made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
     made = report.run(store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
     made.verify()
     line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))
+
+
+def told_of(arm: Arm) -> report.Arm:
+    """Return an arm as the report knows it."""
+    of = arm.merged
+    return report.Arm(
+        name=arm.name, student=arm.student, seed=arm.seed, trained=arm.trained, scores=arm.scores,
+        matched=arm.mix.matched if arm.mix else of.matched if of else True,
+        mixture=arm.mix.name if arm.mix else of.name if of else None,
+        blend=arm.mix.blend_name if arm.mix else of.merge_name if of else None,
+        alpha=arm.mix.alpha if arm.mix else of.alpha if of else None,
+        model=arm.trained.label if arm.trained else arm.model,
+        merged=report.Merged(of.how.hard, of.how.easy, of.how.method) if of else None,
+    )  # fmt: skip
 
 
 def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Artefact]:

@@ -1,4 +1,4 @@
-"""As much of the Hugging Face hub, on loopback, as taking in a data set needs: every file travels inside the commit."""
+"""As much of the Hugging Face hub, on loopback, as taking in a data set or a model needs: every file travels inside the commit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Hub:
     def __init__(self) -> None:
         self.url = ""
         self.token = "hf_right"
+        self.kind = ""
+        """Of repository, as it was asked for."""
         self.private: bool | None = None
         """None while there is no repository."""
         self.files: dict[str, bytes] = {}
@@ -29,7 +31,8 @@ class Hub:
         method, _, path = call.partition(" ")
         if path == "/api/repos/create":
             asked = json.loads(body)
-            place = {"url": f"{self.url}/datasets/{asked['organization']}/{asked['name']}"}
+            self.kind = asked.get("type") or "model"
+            place = {"url": f"{self.url}/{'datasets/' if self.kind == 'dataset' else ''}{asked['organization']}/{asked['name']}"}
             if self.private is not None:
                 return 409, {"error": "You already created this dataset repo"} | place
             self.private = asked.get("visibility") == "private"
@@ -41,10 +44,14 @@ class Hub:
             return 200, {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]}
         if "/commit/" in path:
             self._commit([json.loads(line) for line in body.splitlines()])
-            return 200, {"commitUrl": f"{self.url}{path.replace('/api', '')}", "commitOid": COMMIT, "success": True}
+            return 200, {
+                "commitUrl": f"{self.url}{path.removeprefix('/api').removeprefix('/models')}",
+                "commitOid": COMMIT,
+                "success": True,
+            }
         if "/tree/" in path:
             return 200, [{"type": "file", "path": name, "size": len(data), "oid": COMMIT} for name, data in self.files.items()]
-        if method == "GET" and path.startswith("/api/datasets/"):
+        if method == "GET" and path.startswith(("/api/datasets/", "/api/models/")):
             siblings = [{"rfilename": name} for name in self.files]
             return 200, {"id": "me/half", "sha": COMMIT, "private": self.private, "siblings": siblings, "tags": []}
         return 404, {"error": f"not known here: {call}"}

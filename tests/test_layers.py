@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
-    "completions", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export",
+    "completions", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {
@@ -24,8 +24,10 @@ ALLOWED = {
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
+    "conversation": FLOOR | {"training", "terminal"},
+    "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli"},
+    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli", "student_cli"},
 }
 
 

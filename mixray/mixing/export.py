@@ -7,7 +7,6 @@ is trained and nothing else; `parquet` and `datasets` keep the columns that say 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import yaml
 
 from mixray.errors import MixtureError
 from mixray.export import appearing_whole, save_as_data_set, write_json_lines, write_parquet
+from mixray.hub import check_license
 from mixray.mixing import shelf
 from mixray.rows import EXAMPLE
 from mixray.staging import Staging
@@ -124,8 +124,8 @@ def card(mixture: Artefact, license_id: str | None = None) -> str:
     Raises:
         MixtureError: the license is none.
     """
-    if license_id is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license_id):
-        raise MixtureError("A license is wrong", seen=license_id, rule="the hub's short names, such as apache-2.0", do="pass another")
+    if license_id is not None:
+        check_license(license_id, MixtureError)
     out, hashes = mixture.outcome, shelf.pool_hashes(mixture)
     pools = {
         name: {"hash": hashes.get(name), "asked": out["shares"].get(name), **counts} for name, counts in out["pools"].items()

@@ -3,6 +3,7 @@
 `recipe_file.py` reads them from YAML. A recipe knows nothing of Ray.
 """
 
+from mixray.recipe.merges import Merge, Merging
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Share, nearest
 from mixray.recipe.problems import ProblemFormat, ProblemSet
@@ -34,6 +35,8 @@ __all__ = [
     "ImportedTeacher",
     "LlmJudge",
     "Lora",
+    "Merge",
+    "Merging",
     "Name",
     "Part",
     "PositiveInt",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from mixray.recipe.merges import Merge
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, nearest
 from mixray.recipe.problems import ProblemSet
@@ -31,6 +32,7 @@ class Recipe(Part):
     seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
         (0,), description="training seeds: an arm for each"
     )
+    merges: dict[Name, Merge] = Field({}, description="trained students merged in weight space: further arms")
     serve: Serve = Field(default_factory=lambda: Serve())
     evaluate: Evaluate
     report: Report = Field(default_factory=lambda: Report())

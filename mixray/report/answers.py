@@ -20,21 +20,31 @@ UNTOUCHED = "untouched"
 COLUMNS = ["problem_id", "benchmark", "sample", "finish_reason", "num_response_tokens", "verdict"]
 
 
+@dataclass(frozen=True)
+class Merged:
+    """What a student was merged from: the mixtures that the hard and the easy student were taught."""
+
+    hard: str
+    easy: str
+    method: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One student, as it is or trained on one mixture with one seed, and its scores.
+    """One student, as it is, trained on one mixture with one seed, or merged from two that were; and its scores.
 
     Attributes:
         name: the arm's name, as in `students/` and `scores/`.
         student: the student's name in the recipe.
-        mixture: the mixture's name; None is the untouched student.
-        blend: the blend the mixture is one alpha of; None where `mixture` is.
-        alpha: the hard pool's share; None where `mixture` is, or where more than two pools are mixed.
+        mixture: the mixture's name, or that of the merge at its alpha; None is the untouched student.
+        blend: the blend the mixture is one alpha of, or the merge; None where `mixture` is.
+        alpha: the hard pool's share, or the hard student's weight; None where `mixture` is, or where more than two pools are mixed.
         seed: the training seed; None where nothing was trained.
         trained: the artefact of the trained student; None where nothing was trained.
         scores: the artefact of its answers.
         matched: trained with the same settings as the other arms.
         model: the label of the artefact, or the name of the model, that was asked.
+        merged: what it is a merge of; None where it was trained, or is untouched.
     """
 
     name: str
@@ -47,10 +57,11 @@ class Arm:
     scores: Artefact
     matched: bool
     model: str
+    merged: Merged | None = None
 
     @property
     def label(self) -> str:
-        """What the arm was trained on, in a word."""
+        """What the arm was trained on, or how it was merged, in a word."""
         return UNTOUCHED if self.mixture is None else self.mixture
 
 
@@ -80,8 +91,13 @@ class Group:
 
     @property
     def label(self) -> str:
-        """What they were trained on, in a word."""
+        """What they were trained on, or how they were merged, in a word."""
         return self.arms[0].label
+
+    @property
+    def merged(self) -> Merged | None:
+        """What they are merges of; None where they were trained, or are untouched."""
+        return self.arms[0].merged
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
@@ -94,12 +110,12 @@ class Group:
 
 
 def read_groups(arms: Iterable[Arm]) -> list[Group]:
-    """Read every arm's scores and pool arms over seeds; for each student the untouched one comes first, then by blend and alpha.
+    """Read every arm's scores and pool arms over seeds; for each student the untouched one comes first, merges last.
 
     Raises:
         MixrayError: a student has no untouched arm, or two arms of a student were asked different problems.
     """
-    read = [(arm, read_answers(arm)) for arm in arms]
+    read = [(arm, read_answers(arm.scores)) for arm in arms]
     groups: list[Group] = []
     for student in dict.fromkeys(arm.student for arm, _ in read):
         of_student = [(arm, answers) for arm, answers in read if arm.student == student]
@@ -111,15 +127,15 @@ def read_groups(arms: Iterable[Arm]) -> list[Group]:
     return groups
 
 
-def read_answers(arm: Arm) -> dict[str, Answers]:
+def read_answers(scores: Artefact) -> dict[str, Answers]:
     """Return one arm's answers by benchmark.
 
     Raises:
         MixrayError: it was asked nothing.
     """
-    table = arm.scores.read_table(COLUMNS)
+    table = scores.read_table(COLUMNS)
     if not table.num_rows:
-        raise MixrayError("An arm was asked nothing", seen=f"{arm.name}: {arm.scores.label}", do="check the benchmarks of the recipe")
+        raise MixrayError("An arm was asked nothing", seen=scores.label, do="check the benchmarks of the recipe")
     names = sorted(set(table.column("benchmark").to_pylist()))
     return {name: _answers(table.filter(pa.compute.equal(table.column("benchmark"), name))) for name in names}
 
@@ -155,5 +171,5 @@ def _check(student: str, read: list[tuple[Arm, dict[str, Answers]]]) -> None:
             )
 
 
-def _rank(arm: Arm) -> tuple[bool, str, float, str]:
-    return arm.mixture is not None, arm.blend or "", arm.alpha if arm.alpha is not None else 0.0, arm.label
+def _rank(arm: Arm) -> tuple[bool, bool, str, float, str]:
+    return arm.mixture is not None, arm.merged is not None, arm.blend or "", arm.alpha if arm.alpha is not None else 0.0, arm.label

@@ -7,6 +7,7 @@ kill: nothing unfinished; everything is made again from rows that are there, wit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mixray import recipe as recipes
@@ -16,7 +17,7 @@ from mixray.report.answers import Arm, read_groups
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 4
+LAYOUT = 5
 
 
 def handle(
@@ -24,9 +25,13 @@ def handle(
     overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
 ) -> Artefact:  # fmt: skip
     """Return the handle of one report, done or not."""
+
+    def of(arm: Arm) -> dict[str, str] | None:
+        return asdict(arm.merged) if arm.merged else None
+
     made_by = {
         "layout": LAYOUT,
-        "arms": [[arm.name, arm.student, arm.mixture, arm.blend, arm.alpha, arm.seed, arm.matched, arm.model] for arm in arms],
+        "arms": [[arm.name, arm.student, arm.mixture, arm.blend, arm.alpha, arm.seed, arm.matched, arm.model, of(arm)] for arm in arms],
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
         "recipe": dict(recipe),

@@ -51,7 +51,7 @@ def _arms(report: Row) -> str:
         rows.append(
             [
                 row["student"],
-                row["label"] + ("" if row["matched"] else " *"),
+                row["label"] + words.origin(row) + ("" if row["matched"] else " *"),
                 numerals.alpha(row["alpha"]),
                 str(len(row["arms"])),
                 *scores,

@@ -44,6 +44,7 @@ def render(report: Row) -> str:
         training_words=training_words,
         against_untouched=lambda row, scope: words.against_untouched(report, row, scope),
         direction=words.direction,
+        origin=words.origin,
         recipe=yaml.safe_dump(report["provenance"]["recipe"], sort_keys=False, allow_unicode=True),
     )
 

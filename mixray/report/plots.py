@@ -78,7 +78,7 @@ def lengths(groups: Sequence[Row], title: str) -> Picture:
 
 
 def curve(groups: Sequence[Row], untouched: Row, scope: str, title: str) -> Picture:
-    """Draw accuracy against alpha for one blend and one student, the untouched student as a dashed line."""
+    """Draw accuracy against alpha for one blend, or one merge, and one student, the untouched student as a dashed line."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 2.9), layout="constrained")
         axes = figure.subplots()
@@ -98,7 +98,7 @@ def curve(groups: Sequence[Row], untouched: Row, scope: str, title: str) -> Pict
         axes.axhline(level, color=MARKERS["untouched"], linewidth=1.2, linestyle=(0, (4, 3)))
         axes.annotate("untouched", (1, level), xycoords=("axes fraction", "data"), xytext=(-2, 4), textcoords="offset points", ha="right")
         axes.grid(axis="both")
-        axes.set_xlabel("alpha: share of rows from the hard pool")
+        axes.set_xlabel("alpha: weight of the hard student" if groups[0]["merged"] else "alpha: share of rows from the hard pool")
         axes.set_ylabel("accuracy, %")
         return Picture(title, svg(figure, title))
 
@@ -127,6 +127,8 @@ def _score(row: Row, scope: str) -> Row:
 def _colour(group: Row) -> str:
     if group["mixture"] is None:
         return MARKERS["untouched"]
+    if group["merged"] is not None:
+        return MARKERS["mix"]
     return MARKERS["easy"] if group["alpha"] == 0 else MARKERS["hard"] if group["alpha"] == 1 else MARKERS["mix"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,7 @@ def _row(group: Group, statistics: Statistics, key: str) -> dict[str, Any]:
         "label": group.label,
         "blend": group.arms[0].blend,
         "alpha": group.arms[0].alpha,
+        "merged": asdict(group.merged) if group.merged else None,
         "matched": all(arm.matched for arm in group.arms),
         **_lengths(everything),
         "scores": scores,
@@ -107,7 +108,10 @@ def _lengths(told: Sequence[Answers]) -> dict[str, float]:
 
 
 def gap_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
-    """Return the wanted gaps of every student on every benchmark: hard - easy, each mix against both, everything against untouched."""
+    """Return the wanted gaps of every student on every benchmark.
+
+    Hard - easy, each mix against both, each merge against both its parents and the mix of its alpha, everything against untouched.
+    """
     rows = []
     for student in dict.fromkeys(group.student for group in groups):
         of_student = [group for group in groups if group.student == student]
@@ -117,17 +121,40 @@ def gap_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, 
 
 
 def _wanted(groups: Sequence[Group]) -> list[tuple[str, Group, Group]]:
-    untouched, *trained = groups
+    untouched, *taught = groups
+    trained = [group for group in taught if group.merged is None]
     found: list[tuple[str, Group, Group]] = []
-    for blend in dict.fromkeys(group.arms[0].blend for group in trained):
-        by_alpha = {group.arms[0].alpha: group for group in trained if group.arms[0].blend == blend}
+    for by_alpha in _blends(trained):
         easy, hard = by_alpha.get(0.0), by_alpha.get(1.0)
         mixes = [group for alpha, group in by_alpha.items() if alpha not in (0.0, 1.0)]
         if hard and easy:
             found.append(("hard - easy", hard, easy))
         found += [("mix - easy", mix, easy) for mix in mixes if easy]
         found += [("mix - hard", mix, hard) for mix in mixes if hard]
-    return found + [("trained - untouched", group, untouched) for group in trained]
+    for merge in taught:
+        found += _wanted_of_merge(merge, trained)
+    return found + [("trained - untouched", group, untouched) for group in taught]
+
+
+def _blends(trained: Sequence[Group]) -> list[dict[float | None, Group]]:
+    """Return, for each blend, its mixtures by alpha."""
+    blends = dict.fromkeys(group.arms[0].blend for group in trained)
+    return [{group.arms[0].alpha: group for group in trained if group.arms[0].blend == blend} for blend in blends]
+
+
+def _wanted_of_merge(merge: Group, trained: Sequence[Group]) -> list[tuple[str, Group, Group]]:
+    """Return a merge against its two parents, and against the mixture that blends the same two at the same alpha in the rows."""
+    if merge.merged is None:
+        return []
+    of = {group.label: group for group in trained}
+    parents = (merge.merged.easy, merge.merged.hard)
+    found = [(kind, merge, of[name]) for kind, name in zip(("merge - easy", "merge - hard"), parents, strict=True) if name in of]
+    for by_alpha in _blends(trained):
+        ends = tuple(by_alpha[end].label for end in (0.0, 1.0) if end in by_alpha)
+        twin = by_alpha.get(merge.arms[0].alpha)
+        if ends == parents and twin and twin.label not in parents:
+            found.append(("merge - mix", merge, twin))
+    return found
 
 
 def gap(kind: str, hard: Group, easy: Group, scope: str, statistics: Statistics) -> dict[str, Any]:
@@ -174,7 +201,7 @@ def _seeds(arms: Sequence[Arm]) -> list[int | None]:
 
 
 def answer_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
-    """Return, for each student, the mixture with the highest accuracy and what is shown about it.
+    """Return, for each student, the mixture, or merge, with the highest accuracy and what is shown about it.
 
     It is `shown` to be the best only where it is shown better than every other mixture and than the untouched student.
     """
@@ -191,6 +218,7 @@ def answer_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[st
             {
                 "student": student,
                 "benchmark": scope,
+                "noun": "mixture or merge" if any(group.merged for group in trained) else "mixture",
                 "best": best.label,
                 "change": change,
                 "others": sorted(others, key=lambda row: float(row["difference"])),

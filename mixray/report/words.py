@@ -12,6 +12,8 @@ from mixray.report import numerals
 from mixray.report.answers import UNTOUCHED
 
 Row = Mapping[str, Any]
+TOLD = ("hard - easy", "merge - easy", "merge - hard", "merge - mix")
+"""The kinds of gaps that are part of the answer."""
 
 
 def answer(report: Row) -> str:
@@ -27,13 +29,13 @@ def answer(report: Row) -> str:
 
 
 def verdict(report: Row, student: str) -> list[str]:
-    """Return what is shown about one student: its best mixture, its distance to the others, and the hard-easy gaps."""
+    """Return what is shown about one student: its best mixture, its distance to the others, the hard-easy gaps, and those of merges."""
     found = next((row for row in report["answers"] if row["student"] == student), None)
     if found is None:
         return ["Nothing was trained, so there is nothing to compare."]
     lines = [best(found)]
     for gap in report["gaps"]:
-        if gap["student"] == student and gap["kind"] == "hard - easy" and gap["benchmark"] == found["benchmark"]:
+        if gap["student"] == student and gap["kind"] in TOLD and gap["benchmark"] == found["benchmark"]:
             lines.append(f"{gap['name']}: {numerals.change(gap)} points: {gap['verdict']}.")
     if not all(row["matched"] for row in report["groups"] if row["student"] == student):
         lines.append("Arms marked * were trained with other settings: their differences are not due to the data alone.")
@@ -41,19 +43,19 @@ def verdict(report: Row, student: str) -> list[str]:
 
 
 def best(found: Row) -> str:
-    """Return one sentence or two on the mixture with the highest accuracy, and on whether it is shown to be the best."""
-    name, gap = found["best"], found["change"]
+    """Return one sentence or two on the mixture or merge with the highest accuracy, and on whether it is shown to be the best."""
+    name, gap, noun = found["best"], found["change"], found["noun"]
     against = f"{numerals.change(gap)} points against the untouched student"
     if gap["high"] < 0:
-        return f"No mixture helps: even {name}, the highest, is below the untouched student ({against})."
+        return f"No {noun} helps: even {name}, the highest, is below the untouched student ({against})."
     if gap["low"] <= 0:
-        return f"No mixture is shown to help: {name}, the highest, is at {against}, so no difference is shown."
+        return f"No {noun} is shown to help: {name}, the highest, is at {against}, so no difference is shown."
     if not found["others"]:
-        return f"{name} helps: {against}. There is no other mixture to compare it with."
+        return f"{name} helps: {against}. There is no other {noun} to compare it with."
     if found["shown"]:
-        return f"The best mixture is {name}: {against}, and {_others(found['others'])}."
+        return f"The best {noun} is {name}: {against}, and {_others(found['others'])}."
     ties = [row for row in found["others"] if row["low"] <= 0]
-    return f"No best mixture is shown: {name} is highest ({against}), but no difference is shown against {_ties(ties)}."
+    return f"No best {noun} is shown: {name} is highest ({against}), but no difference is shown against {_ties(ties)}."
 
 
 def _others(others: list[Row]) -> str:
@@ -83,7 +85,7 @@ def _arms(report: Row, student: str) -> list[str]:
         mark = " " if row["matched"] else "*"
         lines.append(
             f"  {row['label'] + mark:<{width}}  {numerals.accuracy(row['overall']):<22}"
-            f"  {numerals.change(gap):<24} points against untouched: {direction(gap)}"
+            f"  {numerals.change(gap):<24} points against untouched: {direction(gap)}{origin(row)}"
         )
     return lines
 
@@ -96,6 +98,12 @@ def against_untouched(report: Row, group: Row, benchmark: str | None = None) -> 
         for gap in report["gaps"]
         if (gap["student"], gap["hard"], gap["easy"], gap["benchmark"]) == (group["student"], group["label"], UNTOUCHED, wanted)
     )
+
+
+def origin(row: Row) -> str:
+    """Return ` (merge of long and short, ties)` for a merge, and nothing for what was trained."""
+    of = row["merged"]
+    return f" (merge of {of['hard']} and {of['easy']}, {of['method']})" if of else ""
 
 
 def direction(gap: Row) -> str:

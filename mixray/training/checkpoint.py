@@ -21,7 +21,7 @@ from mixray.training.plan import Plan
 from mixray.training.state import State
 
 
-def start(engine_of: Callable[[bool], Engine], folder: Path | None, state: State, plan: Plan, plan_label: str, scratch: Path) -> Engine:
+def start(engine_of: Callable[[bool], Engine], folder: Path | None, state: State, plan: Plan, plan_label: str, shared: Path) -> Engine:
     """Return an engine, from the beginning or from a checkpoint, which is converted where the number of workers has changed.
 
     Args:
@@ -30,7 +30,7 @@ def start(engine_of: Callable[[bool], Engine], folder: Path | None, state: State
         state: what it says.
         plan: what is executed.
         plan_label: what identifies it.
-        scratch: a folder of this machine, for the conversion.
+        shared: a folder that the workers of one machine share, for the conversion.
 
     Raises:
         TrainingError: the checkpoint is of another plan or ZeRO stage, or cannot be read or converted.
@@ -47,7 +47,12 @@ def start(engine_of: Callable[[bool], Engine], folder: Path | None, state: State
             "A checkpoint is of another ZeRO stage", seen=state.zero_stage, rule=f"{engine.stage}",
             do=f"go on with train.zero_stage={state.zero_stage}, or remove the student's work folder",
         )  # fmt: skip
-    engine.load(_converted(folder, scratch / "universal") if other_size and state.zero_stage > 0 else folder)
+    if other_size and state.zero_stage > 0:
+        engine.load(_converted(folder, shared / "universal"))
+        torch.distributed.barrier()
+        shutil.rmtree(shared / "universal", ignore_errors=True)
+    else:
+        engine.load(folder)
     return engine
 
 

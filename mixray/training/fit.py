@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mixray.errors import ClusterError, MixrayError, TrainingError
@@ -23,9 +24,8 @@ from mixray.training.job import Job, train_worker
 from mixray.training.state import RECORDS
 
 if TYPE_CHECKING:
-    from ray.train import Checkpoint
+    from ray.train import Checkpoint, UserCallback
 
-RECORDS = "training.jsonl"
 POLL_SECONDS = 2.0
 TAIL_BYTES = 4096
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
@@ -60,12 +60,33 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
             storage_filesystem=store.arrow_fs,
             failure_config=FailureConfig(max_failures=train.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=train.keep_checkpoints),
+            callbacks=[_no_second_try()],
         ),
     )
     result = _watch(trainer, store, job, student, num_steps, progress)
     if result.checkpoint is None:
         raise TrainingError("A training ended without a student", seen=student.label, do=f"remove {student.work_path} and run again")
     return result.checkpoint
+
+
+def _no_second_try() -> UserCallback:
+    """Return what ends a training whose workers raised mixray's own error: the same steps would end in the same way again."""
+    from ray.train import UserCallback
+
+    class NoSecondTry(UserCallback):
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            own = _own_errors(worker_exceptions.values())
+            if own:
+                raise own[0]
+
+    return NoSecondTry()
+
+
+def _own_errors(errors: Iterable[BaseException]) -> list[MixrayError]:
+    """Return mixray's own errors among what Ray Train wraps; first those that are not about another worker's."""
+    unwrapped = (getattr(error, "_base_exc", None) or getattr(error, "cause", None) or error for error in errors)
+    own = [error for error in unwrapped if isinstance(error, MixrayError)]
+    return sorted(own, key=lambda error: "Another worker" in error.what)
 
 
 def _resources(train: Train) -> dict[str, float]:
@@ -148,11 +169,12 @@ def _cause(error: Exception, student: Artefact, train: Train) -> Exception:
     seen: BaseException | None = error
     candidates: list[BaseException] = []
     while seen is not None:
-        candidates += [seen, *getattr(seen, "worker_failures", {}).values()]
+        failures = [*getattr(seen, "worker_failures", {}).values(), getattr(seen, "controller_failure", None)]
+        candidates += [seen, *(failure for failure in failures if failure is not None)]
         seen = seen.__cause__
-    found = [inner for inner in (getattr(candidate, "cause", candidate) for candidate in candidates) if isinstance(inner, MixrayError)]
+    found = _own_errors(candidates)
     if found:
-        return next((inner for inner in found if "Another worker" not in inner.what), found[0])
+        return found[0]
     lines = [line for line in str(error).splitlines() if line.strip()]
     do = "see the log file, then run the same command"
     if "memory" in str(error).lower():

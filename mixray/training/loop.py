@@ -66,7 +66,7 @@ class Host(Protocol):
     rank: int
     world_size: int
     scratch: Path
-    """A folder of this machine for this worker."""
+    """A folder of this machine for this worker, in one that its neighbours share."""
 
     def last_checkpoint(self) -> contextlib.AbstractContextManager[Path | None]:
         """Give the folder of the last checkpoint, if any."""
@@ -99,7 +99,12 @@ def train(work: Work, host: Host, exports: bool = True) -> State:
             return state
         check_rows(work.rows, work.tokenizer)
         engine = start(
-            lambda universal: Engine(work.source, work.train, work.seed, universal), folder, state, work.plan, work.plan_label, host.scratch
+            lambda universal: Engine(work.source, work.train, work.seed, universal),
+            folder,
+            state,
+            work.plan,
+            work.plan_label,
+            host.scratch.parent,
         )
         check_packing(engine, work.rows, int(work.tokenizer.pad_token_id), work.train.dtype)
         state = replace(state, world_size=host.world_size, zero_stage=engine.stage, plan=work.plan_label)

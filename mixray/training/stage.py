@@ -21,6 +21,7 @@ from mixray.recipe import Train
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.training import tokens as tokens_stage
+from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
 from mixray.training.checks import check_rows, ready_tokenizer
 from mixray.training.fit import fit
 from mixray.training.job import STUDENT, Job
@@ -73,7 +74,7 @@ def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, see
         job = Job(store.url, student.label, names[0], names[1], student.work_path, model, source, train, seed)
         checkpoint = fit(store, student, job, plan.outcome["num_steps"], progress)
         with student.staging() as staging, checkpoint.as_directory() as folder:
-            _lay_out(staging, Path(folder), student, mixture, plan, model, train, time.monotonic() - started)
+            _lay_out(staging, Path(folder), student, mixture, plan, model, time.monotonic() - started)
     return student
 
 
@@ -118,22 +119,14 @@ def _places(problem_ids: Iterable[str]) -> list[str]:
     return found
 
 
-def _lay_out(
-    staging: Staging, folder: Path, student: Artefact, mixture: Artefact, plan: Artefact, model: str, train: Train, seconds: float
-) -> None:
+def _lay_out(staging: Staging, folder: Path, student: Artefact, mixture: Artefact, plan: Artefact, model: str, seconds: float) -> None:
     """Fill the student's folder: weights, tokenizer, card, a row for each step in full digits."""
     _, records = read_state(folder)
     shutil.copytree(folder / STUDENT, staging.folder, dirs_exist_ok=True)
     shutil.copyfile(folder / RECORDS, staging.folder / RECORDS)
     staging.outcome = _outcome(plan.outcome, records, model, seconds)
-    planned = staging.outcome
-    (staging.folder / "README.md").write_text(
-        f"# {student.name}\n\nA student trained by mixray from `{model}` on the mixture `{mixture.label}`: "
-        f"{planned['num_rows']} examples, {planned['num_loss_tokens']} trained tokens, {train.epochs} epochs, "
-        f"learning rate {train.learning_rate}, {planned['num_steps']} steps.\n\n"
-        f"Loss at the first step {planned['first_loss']:.4f}, at the last {planned['last_loss']:.4f}.\n",
-        encoding="utf-8",
-    )
+    told = facts_of(student, staging.outcome, mixture, license_id=license_of_model(model) or LICENSE_UNKNOWN)
+    (staging.folder / "README.md").write_text(card(told), encoding="utf-8")
 
 
 def _outcome(planned: dict[str, Any], records: Records, model: str, seconds: float) -> dict[str, Any]:

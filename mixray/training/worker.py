@@ -34,7 +34,7 @@ class RayHost:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         # Always the same place, so that what a killed worker left there is found and removed.
         name = job.label.replace("/", "-")
-        self.scratch = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{name}-worker-{self.rank}"
+        self.scratch = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / name / f"worker-{self.rank}"
 
     @contextlib.contextmanager
     def last_checkpoint(self) -> Iterator[Path | None]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixray import rows
-from mixray.report import Arm
+from mixray.report import Arm, Merged
 from mixray.store import Artefact, Store
 
 PROBLEMS = {"made-up-test": 120}
@@ -118,6 +118,15 @@ def arms(
                 }
                 made.append(arm(store, alpha, rights, student=student, seed=seed, tokens=50 + int(150 * (alpha or 0))))
     return made
+
+
+def merged_arm(store: Store, alpha: float, rights: Mapping[str, np.ndarray], *, student: str = "base", seed: int = 0) -> Arm:
+    """Make up an arm that is a merge, called `soup`, of the arms taught `long` and `short`."""
+    name = f"{student}-soup-{alpha:g}-s{seed}"
+    return Arm(
+        name=name, student=student, mixture=f"soup-{alpha:g}", blend="soup", alpha=alpha, seed=seed, trained=None,
+        scores=scores(store, name, rights), matched=True, model=f"students/{name}-0123456789ab", merged=Merged("long", "short", "ties"),
+    )  # fmt: skip
 
 
 def mixtures(store: Store) -> dict[str, Artefact]:

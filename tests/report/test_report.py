@@ -339,3 +339,15 @@ def test_the_markdown_has_every_arm_and_even_tables(told: tuple[list[Arm], dict[
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({line.count("|") for line in table.splitlines()}) == 1
     assert report.answer(found) in text
+
+
+def test_an_arm_by_itself_has_the_numbers_of_the_report(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    arms, found = told
+    by_name = {row["arm"]: row["scores"] for row in found["arms"]}
+    for arm in arms[:3]:
+        alone = report.accuracies(arm.scores)
+        for benchmark, score in alone.items():
+            expected = by_name[arm.name][benchmark]
+            assert {key: score[key] for key in ("accuracy", "low", "high", "num_problems")} == {
+                key: expected[key] for key in ("accuracy", "low", "high", "num_problems")
+            }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -20,9 +21,15 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def python(*arguments: str) -> str:
-    ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return ran.stdout
+    """Run Python in a session of its own: the workers of a launcher that hangs end with it."""
+    started = subprocess.Popen([sys.executable, *arguments], stdout=-1, stderr=-1, text=True, env=ENVIRONMENT, start_new_session=True)
+    try:
+        printed, told = started.communicate(timeout=500)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        raise
+    assert started.returncode == 0, told[-3000:]
+    return printed
 
 
 @pytest.fixture(scope="module")
