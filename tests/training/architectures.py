@@ -33,24 +33,24 @@ NO_SYSTEM = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-GEMMA = {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": WINDOW}
+GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": WINDOW}
 
 
 def configs(vocab_size: int = 512) -> dict[str, PreTrainedConfig]:
     """Return a configuration of each family."""
     size = {
-        "vocab_size": vocab_size, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "vocab_size": vocab_size, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
     }  # fmt: skip
     windows = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 0}
     return {
         "qwen2.5-tied": Qwen2Config(**size, tie_word_embeddings=True),
         "qwen2-windows": Qwen2Config(**size, **windows),
-        "qwen3": Qwen3Config(**size, head_dim=16, tie_word_embeddings=True),
+        "qwen3": Qwen3Config(**size, head_dim=32, tie_word_embeddings=True),
         "llama-3": LlamaConfig(**size),
         "gemma-2": Gemma2Config(**size, **GEMMA),
         "gemma-3": Gemma3TextConfig(**size, **GEMMA, layer_types=["sliding_attention", "full_attention"]),
-        "phi": PhiConfig(**size),
+        "phi": PhiConfig(**{**size, "intermediate_size": 256}),  # vLLM takes it to be four times the width
         "phi-3": Phi3Config(**size, sliding_window=WINDOW),
         "mistral": MistralConfig(**size, sliding_window=WINDOW),
         "smollm": LlamaConfig(**size, tie_word_embeddings=True),

@@ -30,14 +30,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         architectures.save(folder / "base" / name, name)
         trainings.append({"student": str(folder / "base" / name), "folder": str(folder / name), "train": TRAIN})
         other = {**TRAIN, "zero_stage": 3, "dtype": "bfloat16", "gradient_checkpointing": True}
-        trainings.append({"student": str(folder / "base" / name), "folder": str(folder / f"{name}-3"), "train": other})
+        trainings.append({"student": str(folder / "base" / name), "folder": str(folder / f"{name}, zero 3"), "train": other})
     gang.run(folder / "gang", 1, trainings)
     return folder
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_loss_falls_in_every_family(name: str, trained: Path) -> None:
-    for folder in (trained / name, trained / f"{name}-3"):
+    for folder in (trained / name, trained / f"{name}, zero 3"):
         losses = [record["loss"] for record in records_in(folder)]
         assert len(losses) == gang.NUM_ROWS // 8
         assert losses[-1] < losses[0]
