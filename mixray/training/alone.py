@@ -60,7 +60,10 @@ class LoneHost:
         """Take a part of a checkpoint; it replaces the former once every process has given its own."""
         whole = self.folder / f"step-{state.step}{'-finished' if state.finished else ''}"
         if folder is not None:
-            shutil.copytree(folder, whole, dirs_exist_ok=True)
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                target = whole / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)  # moved, since a finished student may be all there is room for
             shutil.rmtree(folder)
         torch.distributed.barrier()
         if self.rank == 0:

@@ -50,7 +50,7 @@ def configs(vocab_size: int = 512) -> dict[str, PreTrainedConfig]:
         "llama-3": LlamaConfig(**size),
         "gemma-2": Gemma2Config(**size, **GEMMA),
         "gemma-3": Gemma3TextConfig(**size, **GEMMA, layer_types=["sliding_attention", "full_attention"]),
-        "phi": PhiConfig(**{**size, "intermediate_size": 256}),  # vLLM takes it to be four times the width
+        "phi": PhiConfig(**{**size, "intermediate_size": 256, "num_key_value_heads": 2}),  # as vLLM takes them to be
         "phi-3": Phi3Config(**size, sliding_window=WINDOW),
         "mistral": MistralConfig(**size, sliding_window=WINDOW),
         "smollm": LlamaConfig(**size, tie_word_embeddings=True),
