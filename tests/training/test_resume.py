@@ -34,6 +34,8 @@ MOMENTS = {
     "with the finished student at hand": ("keep", 2 * EPOCH),
 }
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+one_and_two_workers = pytest.mark.parametrize("calm", [1, 2], indirect=True, ids=["1-worker", "2-workers"])
+two_workers = pytest.mark.parametrize("calm", [2], indirect=True, ids=["2-workers"])  # test_zero has other numbers without Ray
 
 
 def doomed(marks: Path, last_rank: int, moments: dict[str, tuple[str, int]], seconds_per_step: float = 0) -> Any:
@@ -80,7 +82,7 @@ def settings(num_workers: int) -> Any:
     return SETTINGS.model_copy(update={"workers": (num_workers, num_workers)})
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
+@pytest.fixture(scope="module")
 def calm(
     ray_cluster: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, random_student: str
 ) -> tuple[int, Artefact]:
@@ -90,6 +92,7 @@ def calm(
     return request.param, training.run(store, "arm", mixture, random_student, settings(request.param), 0, line)
 
 
+@one_and_two_workers
 def test_killed_at_every_moment(
     calm: tuple[int, Artefact], store: Store, random_student: str, quiet: StageProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,12 +112,11 @@ def test_killed_at_every_moment(
     assert weights[0] == weights[1]
 
 
+@two_workers
 def test_a_training_that_fails_too_often_says_so_and_the_same_command_goes_on(
     calm: tuple[int, Artefact], store: Store, random_student: str, quiet: StageProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_workers, undisturbed = calm
-    if num_workers == 1:
-        pytest.skip("one change of the number of workers is enough under Ray; test_zero has the others")
     impatient = settings(num_workers).model_copy(update={"max_failures": 0})
     mixture = test_train.make_mixture(store)
     with monkeypatch.context() as patched:
@@ -138,6 +140,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_rows_of_the_step(
     assert json.dumps(str(caught.value))
 
 
+@two_workers
 def test_a_checkpoint_short_of_its_plan_is_no_success(calm: tuple[int, Artefact]) -> None:
     from mixray.training.plan import read_plan
     from mixray.training.state import State
@@ -151,6 +154,7 @@ def test_a_checkpoint_short_of_its_plan_is_no_success(calm: tuple[int, Artefact]
             wrong.check(plan, at_end=True)
 
 
+@two_workers
 def test_checkpoints_hold_a_job(calm: tuple[int, Artefact]) -> None:
     """What workers are sent can be pickled, and names no rows."""
     _, student = calm
