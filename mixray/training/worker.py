@@ -13,6 +13,7 @@ from pathlib import Path
 import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
+from mixray.rows import digest
 from mixray.store import Store
 from mixray.training import loop
 from mixray.training.checks import ready_tokenizer
@@ -32,9 +33,12 @@ class RayHost:
         self.job, self.store = job, Store(job.store_url)
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        # Always the same place, so that what a killed worker left there is found and removed.
-        name = job.label.replace("/", "-")
-        self.scratch = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / name / f"worker-{self.rank}"
+        # Always the same place on a machine, so that what killed workers left there is found, but one for each store.
+        name = f"{job.label.replace('/', '-')}-{digest(job.store_url, 6)}"
+        shared = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / name
+        # A worker may have had another number before. Nobody writes until all workers have met, which is later.
+        shutil.rmtree(shared, ignore_errors=True)
+        self.scratch = shared / f"worker-{self.rank}"
 
     @contextlib.contextmanager
     def last_checkpoint(self) -> Iterator[Path | None]:
@@ -57,6 +61,8 @@ class RayHost:
         )
         if last:
             shutil.rmtree(self.scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a neighbour is not done
+                self.scratch.parent.rmdir()
 
     def is_leaving(self) -> bool:
         """Whether a node of the workers has been told to go, such as a spot machine."""
