@@ -31,7 +31,7 @@ TAIL_BYTES = 4096
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 RESIZE_SECONDS = 60.0
 """Between two looks whether nodes for more workers have come: growing costs the steps since the last stored checkpoint."""
-STALE_SECONDS = 25.0
+STALE_SECONDS = 10.0
 """That [fewest, most] workers may take to find their places. Ray counts nodes every 20 s: right after a loss it asks for as many places as
 before, and counts again only once it has given up on them; which nodes boot, it does not wait for here."""
 
