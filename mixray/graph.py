@@ -208,7 +208,7 @@ def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], benchmarks: dict
         for seed in recipe.seeds:
             (hard, hard_matched), (easy, easy_matched) = trained[how.hard, seed], trained[how.easy, seed]
             arm = f"{student}-{name}-s{seed}"
-            weights = training.merge.handle(store, arm, hard, easy, model, how, alpha, seed)
+            weights = training.merging.handle(store, arm, hard, easy, model, how, alpha, seed)
             merged = Merged(name, merge_name, how, alpha, hard, easy, hard_matched and easy_matched)
             made.append(Arm(arm, student, model, None, seed, weights, _scores(recipe, store, arm, weights, benchmarks), merged))
     return made

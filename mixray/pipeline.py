@@ -94,7 +94,7 @@ def merge_students(graph: Graph, store: Store, display: Display) -> None:
             continue
         line = display.stage(f"merge {arm.name}")
         of = arm.merged
-        out = training.merge.run(store, arm.name, of.hard, of.easy, arm.model, of.how, of.alpha, arm.seed, line).outcome
+        out = training.merging.run(store, arm.name, of.hard, of.easy, arm.model, of.how, of.alpha, arm.seed, line).outcome
         line.finish(f"{of.how.method}, {of.alpha:g} of {of.how.hard} over {of.how.easy}; {out['num_tensors']} tensors")
 
 

@@ -219,6 +219,6 @@ def merge(
     model = base or shelf.common_base(of_hard, of_easy)
     with library_noise_in(log_path(storage, f"merge-{called}")) as terminal, Display(terminal.err) as display:
         line = display.stage(f"merge {called}")
-        made = training.merge.run(store, called, of_hard, of_easy, model, how, alpha, seed, line)
+        made = training.merging.run(store, called, of_hard, of_easy, model, how, alpha, seed, line)
         line.finish(f"{method}, {alpha:g} of {of_hard.name} over {of_easy.name}")
         terminal.answer(place_of(made, storage))

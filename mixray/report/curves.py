@@ -108,7 +108,7 @@ def figures(outcome: Mapping[str, Any], log: Mapping[str, Column] | None) -> dic
     """Return the figures of one training: rows and tokens of the plan as the manifest tells them, the rest from the log.
 
     `seen_tokens` and `seen_loss_tokens` count a row as often as it was seen. Speed is that of all steps together, without starts,
-    checkpoints and restarts; MFU is the median step's, memory the greatest, padding the share of all positions.
+    checkpoints and restarts; MFU is the median step's, memory the greatest, padding the packs' room that held no row.
     """
     told = {name: _plain(outcome.get(name)) for name in OUTCOME}
     if log is None:

@@ -118,7 +118,7 @@ def _training(report: Row) -> list[str]:
 
 def _trained(report: Row, rows: Iterable[Row]) -> str:
     titles = [
-        "arm", "steps", "rows", "trained tokens", "passes", "curve", "first loss", "last loss", "time", "tokens/s", "MFU", "padding",
+        "arm", "steps", "rows", "trained tokens", "passes", "curve", "first loss", "last loss", "time", "tokens/s", "MFU", "room left",
         "peak memory",
     ]  # fmt: skip
     cells = []

@@ -1,6 +1,6 @@
 """From a mixture to a student: tokens, the batch plan, DeepSpeed ZeRO training on Ray Train, a Hugging Face folder; merges of two."""
 
-from mixray.training import merge
+from mixray.training import merging
 from mixray.training.stage import handle, run
 
-__all__ = ["handle", "merge", "run"]
+__all__ = ["handle", "merging", "run"]

@@ -16,6 +16,8 @@ from mixray.training.state import RECORDS, STATE, Records, State
 from mixray.training.watch import Sink
 
 LAST = "last"
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+"""What `torchrun` would say to a single process."""
 
 
 @contextlib.contextmanager
@@ -26,15 +28,19 @@ def process_group() -> Iterator[None]:
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     with tempfile.TemporaryDirectory(prefix="mixray-alone-") as folder:
-        if "RANK" in os.environ:
-            torch.distributed.init_process_group(backend)
-        else:
-            os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+        is_alone = "RANK" not in os.environ
+        if is_alone:
+            os.environ.update(ALONE)
             torch.distributed.init_process_group(backend, init_method=f"file://{folder}/store", rank=0, world_size=1)
+        else:
+            torch.distributed.init_process_group(backend)
         try:
             yield
         finally:
             torch.distributed.destroy_process_group()
+            if is_alone:  # else the next group of this process would look for the one that `torchrun` starts
+                for name in ALONE:
+                    del os.environ[name]
 
 
 class LoneHost:

@@ -18,6 +18,8 @@ from mixray.models import resolve
 from mixray.store import Artefact
 
 LICENSE_UNKNOWN = "unknown"
+OWN_LICENSE = "apache-2.0"
+"""Of the shipped models: the package's."""
 FIGURES = {
     "num_steps": "optimiser steps", "num_rows": "examples", "num_packs": "packed sequences", "efficiency": "filled share of them",
     "num_tokens": "tokens", "num_loss_tokens": "loss tokens", "first_loss": "loss at the first step", "last_loss": "loss at the last step",
@@ -117,6 +119,8 @@ def license_of_model(model: str | None) -> str | None:
     """Return the licence of a model as far as this machine holds it: its folder, or what the hub's client has fetched of it."""
     if model is None:
         return None
+    if model.startswith("tiny:"):
+        return OWN_LICENSE
     from huggingface_hub import try_to_load_from_cache
 
     try:

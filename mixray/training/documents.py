@@ -9,7 +9,6 @@ Shapes: T = tokens of the pass, H = query heads, K = key and value heads, D = he
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
@@ -77,11 +76,13 @@ def attend(
     fits_kernel = query_1HTD.is_cuda and query_1HTD.dtype in VARLEN_DTYPES and query_1HTD.shape[-1] <= VARLEN_HEAD_SIZE
     if fits_kernel and softcap is None and dropout == 0.0:
         return _by_kernel(query_1HTD, key_1KTD, value_1KTD, cu_seq_lens_q, int(max_length_q or 0), scaling, sliding_window), None
-    parts = []
-    places = cu_seq_lens_q.tolist()
-    for start, end in itertools.pairwise(places):
-        query, key, value = (part[:, :, start:end] for part in (query_1HTD, key_1KTD, value_1KTD))
-        parts.append(_one_row(query, key, value, scaling, dropout, sliding_window, softcap))
+    # Split, not sliced: the gradient of every slice would be a tensor of the whole pass.
+    lengths = cu_seq_lens_q.diff().tolist()
+    queries, keys, values = (torch.split(part, lengths, dim=2) for part in (query_1HTD, key_1KTD, value_1KTD))
+    parts = [
+        _one_row(query, key, value, scaling, dropout, sliding_window, softcap)
+        for query, key, value in zip(queries, keys, values, strict=True)
+    ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 

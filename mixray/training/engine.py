@@ -72,8 +72,12 @@ class Engine:
 
     @torch.no_grad()
     def loss(self, batch: Batch) -> float:
-        """Return the summed loss of a batch; every worker must ask."""
-        return float(self._engine(batch.to(self.device)))
+        """Return the summed loss of a batch, nothing dropped out; every worker must ask."""
+        self._engine.train(False)
+        try:
+            return float(self._engine(batch.to(self.device)))
+        finally:
+            self._engine.train(True)
 
     def save(self, folder: Path) -> None:
         """Write this worker's part of a checkpoint; every worker must save."""

@@ -81,8 +81,13 @@ class Host(Protocol):
         """Return where worker 0's records go, told of those that are there."""
 
 
-def train(work: Work, host: Host) -> State:
+def train(work: Work, host: Host, exports: bool = True) -> State:
     """Train on this worker's part of every step, in lockstep with the other workers; return where it ended.
+
+    Args:
+        work: what is trained on what.
+        host: which worker this is, and who takes its checkpoints.
+        exports: whether the finished student is written and handed over; who measures speed alone has no use for it.
 
     Raises:
         TrainingError: a check fails, the loss is no number, memory runs out, or the end is not the plan's.
@@ -105,7 +110,8 @@ def train(work: Work, host: Host) -> State:
         state = replace(state, world_size=host.world_size, zero_stage=engine.stage, plan=work.plan_label)
         state, records = _steps(work, host, engine, state, records)
         state.check(work.plan, at_end=True)
-        _finish(work, host, engine, replace(state, finished=True), records)
+        if exports:
+            _finish(work, host, engine, replace(state, finished=True), records)
     return state
 
 

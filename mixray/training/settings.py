@@ -62,7 +62,7 @@ def deepspeed_config(train: Train) -> dict[str, Any]:
     Raises:
         TrainingError: the recipe's own takes over what the batch plan or the schedule decides.
     """
-    config = _own(train.deepspeed) if train.deepspeed is not None else _made(train)
+    config = _own(train.deepspeed, train.dtype) if train.deepspeed is not None else _made(train)
     return config | OURS | {"steps_per_print": 10**9, "wall_clock_breakdown": False}
 
 
@@ -83,7 +83,15 @@ def _made(train: Train) -> dict[str, Any]:
     return config
 
 
-def _own(given: dict[str, Any]) -> dict[str, Any]:
+def _own(given: dict[str, Any], dtype: str) -> dict[str, Any]:
+    halves = bool(given.get("bf16", {}).get("enabled", False))
+    if halves != (dtype == "bfloat16") or (halves and not zero_stage(given)):
+        raise TrainingError(
+            "A DeepSpeed configuration and the recipe differ in what weights are kept in",
+            seen=f"bf16: {given.get('bf16')}, train.dtype={dtype}, stage {zero_stage(given)}",
+            rule="bf16 enabled with dtype bfloat16 and stage 1 to 3, where float32 weights are kept beside; else dtype float32",
+            do="make them the same",
+        )
     for key, rule in REFUSED.items():
         value = given.get(key)
         if value and (not isinstance(value, dict) or value.get("enabled", True)):

@@ -54,7 +54,7 @@ def run(store: Store, mixture: Artefact, source: str, progress: StageProgress) -
                 file.write(block["ids"].combine_chunks().values.to_numpy().astype("<i4").tobytes())
                 counts.append(block.select(ROWS.names).cast(ROWS))
                 num_rows += block.num_rows
-                progress.update(num_rows, None)
+                progress.update(num_rows, mixture.outcome.get("num_rows"), doing="tokens")
             if not num_rows:
                 raise TrainingError("A mixture holds no row", seen=mixture.label, do="see what `mixray mixture show` says it left out")
             table = pa.concat_tables(counts)

@@ -33,10 +33,9 @@ class RayHost:
         self.job, self.store = job, Store(job.store_url)
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        # Always the same place on a machine, so that what killed workers left there is found, but one for each store.
-        name = f"{job.label.replace('/', '-')}-{digest(job.store_url, 6)}"
-        shared = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / name
-        # A worker may have had another number before. Nobody writes until all workers have met, which is later.
+        # Always the same place, so that what killed workers left there is found and removed; one of them may have had another number.
+        # Nobody writes there until all workers have met, which is later.
+        shared = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / digest([job.store_url, job.label], 16)
         shutil.rmtree(shared, ignore_errors=True)
         self.scratch = shared / f"worker-{self.rank}"
 

@@ -1,9 +1,10 @@
-"""`make bench`: speed as ratios, both sides in one process and one run, interleaved, the first round thrown away.
+"""`make bench`: speed as ratios, both sides in one run, interleaved, the first round thrown away.
 
-    python tests/bench/run.py [packing] [verdicts] [pipeline] [memory] [overlaps] [mixing]
+    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [overlaps] [mixing]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
-the largest seen; of memory, bytes. Ends with 1 where one is not met, or where the two sides of a benchmark do not come to the same.
+the largest seen; of memory, bytes; of a plan, what its name says. Ends with 1 where one is not met, or where both sides of a benchmark do
+not come to the same.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 import memory
 import mixing
 import overlaps
-import packing
 import pipeline
+import plan
+import training
 import verdicts
 from benchmark import ROUNDS, measure
 
 GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
-    "packing": lambda: iter([measure(packing.packing())]),
+    "training": training.measure,
+    "plan": plan.measure,
     "verdicts": lambda: (measure(make()) for make in (verdicts.clean, verdicts.pathological)),
     "pipeline": lambda: pipeline.measure(ROUNDS),
     "memory": lambda: iter([memory.measure()]),

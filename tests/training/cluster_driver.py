@@ -46,6 +46,7 @@ def telling(order: dict[str, Any]) -> Any:
                 "event": event,
                 "step": number,
                 "rank": host.rank,
+                "pid": os.getpid(),
                 "scratch": str(host.scratch),
                 "size": host.world_size,
                 "time": time.time(),

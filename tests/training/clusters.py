@@ -79,14 +79,14 @@ def growing(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
         "launch_multiple": True, "head_node_id": HEAD_ID,
     }  # fmt: skip
     kinds = {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "min_workers": 0, "max_workers": 2},
     }
     lists = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
              "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")  # fmt: skip
     config = {
         "cluster_name": "fake", "max_workers": 2, "upscaling_speed": 1.0, "idle_timeout_minutes": 5, "provider": provider,
-        "head_node_type": "head", "available_node_types": kinds, "auth": {}, "docker": {}, "file_mounts": {},
+        "head_node_type": "ray.head.default", "available_node_types": kinds, "auth": {}, "docker": {}, "file_mounts": {},
         "file_mounts_sync_continuously": False, **{name: [] for name in lists},
     }  # fmt: skip
     (folder / "cluster.json").write_text(json.dumps(config))

@@ -107,7 +107,7 @@ def test_what_the_card_says_of_loading_can_be_done(facts: Facts, student: Artefa
 
 def test_a_merge_tells_its_parents_and_how(store: Store, mixture: Artefact, random_student: str, quiet: StageProgress) -> None:
     parents = [make_student(store, f"arm-{name}-s0", mixture, random_student, number) for number, name in enumerate(("long", "short"))]
-    made = training.merge.run(store, "soup", parents[0], parents[1], random_student, Merging(method="ties", density=0.4), 0.3, 7, quiet)
+    made = training.merging.run(store, "soup", parents[0], parents[1], random_student, Merging(method="ties", density=0.4), 0.3, 7, quiet)
     text = (made.local_folder() / "README.md").read_text()
     assert f"two students trained by mixray: `{parents[0].label}` and `{parents[1].label}`" in text
     told = rows(text)

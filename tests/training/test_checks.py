@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import architectures
 import numpy as np
@@ -115,10 +116,20 @@ def test_schedules_warm_up_then_fall(schedule: str, at: dict[int, float]) -> Non
 def test_the_users_own_deepspeed_configuration_is_taken_whole_but_for_what_the_plan_decides(tmp_path: Path) -> None:
     file = tmp_path / "ds.json"
     file.write_text('{"zero_optimization": {"stage": 2, "reduce_bucket_size": 1234}, "train_batch_size": "auto", "gradient_clipping": 0.5}')
-    config = deepspeed_config(Train.model_validate({"deepspeed": str(file), "zero_stage": 3}))
+    config = deepspeed_config(Train.model_validate({"deepspeed": str(file), "zero_stage": 3, "dtype": "float32"}))
     assert config["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 1234}
     assert config["gradient_clipping"] == 0.5
     assert config["train_micro_batch_size_per_gpu"] == config["gradient_accumulation_steps"] == 1
     for refused in ({"gradient_accumulation_steps": 4}, {"scheduler": {"type": "WarmupLR"}}, {"fp16": {"enabled": True}}):
         with pytest.raises(TrainingError, match="sets what mixray decides"):
-            deepspeed_config(Train(deepspeed=refused))
+            deepspeed_config(Train(deepspeed=refused, dtype="float32"))
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"), [({}, "bfloat16"), ({"bf16": {"enabled": True}}, "bfloat16"), ({"bf16": {"enabled": True}}, "float32")]
+)
+def test_a_deepspeed_configuration_that_would_lose_the_float32_weights_is_refused(given: dict[str, Any], dtype: Any) -> None:
+    with pytest.raises(TrainingError, match="what weights are kept in"):
+        deepspeed_config(Train(deepspeed=given, dtype=dtype))
+    kept = deepspeed_config(Train(deepspeed={"bf16": {"enabled": True}, "zero_optimization": {"stage": 1}}))
+    assert kept["bf16"]["enabled"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixray.recipe import Merging
-from mixray.training.deltas import merged, thinned, ties, trimmed
+from mixray.training.merging.deltas import merged, thinned, ties, trimmed
 
 VALUES = st.lists(st.integers(-8, 8), min_size=1, max_size=24)
 # Eighths are exact in float32, so that what is worked out in float64 is what must come out.

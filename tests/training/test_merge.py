@@ -18,9 +18,10 @@ from mixray.errors import TrainingError
 from mixray.progress import StageProgress
 from mixray.recipe import Merging
 from mixray.store import Artefact, Store
-from mixray.training import merge, weights
-from mixray.training.parents import open_parents
-from mixray.training.weights import Weights
+from mixray.training.merging import stage as merge
+from mixray.training.merging import weights
+from mixray.training.merging.parents import open_parents
+from mixray.training.merging.weights import Weights
 
 DARE = Merging(method="dare", density=0.5)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from mixray.training.weights import INDEX, WHOLE, Form, Weights, write
+from mixray.training.merging.weights import INDEX, WHOLE, Form, Weights, write
 
 TYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I64": torch.int64, "BOOL": torch.bool}
 FORMS = st.dictionaries(

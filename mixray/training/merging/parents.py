@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mixray.chat import load_tokenizer
 from mixray.errors import TrainingError
 from mixray.models import resolve
-from mixray.training.weights import Form, Weights
+from mixray.training.merging.weights import Form, Weights
 
 if TYPE_CHECKING:
     import torch

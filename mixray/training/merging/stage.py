@@ -17,10 +17,10 @@ from mixray.progress import StageProgress
 from mixray.recipe import Merging
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
-from mixray.training import weights
 from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
-from mixray.training.deltas import merged
-from mixray.training.parents import Parents, local_base, open_parents, unmerged
+from mixray.training.merging import weights
+from mixray.training.merging.deltas import merged
+from mixray.training.merging.parents import Parents, local_base, open_parents, unmerged
 
 if TYPE_CHECKING:
     import torch

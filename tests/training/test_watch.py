@@ -1,0 +1,91 @@
+"""Watching: the live file, TensorBoard's files, trackers that are named but not there."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from mixray.errors import TrainingError
+from mixray.recipe import Train
+from mixray.training import watch
+
+
+def record(step: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "step": step, "loss": 3.0 / step, "grad_norm": 1.0, "learning_rate": 1e-5, "tokens_per_second": 1000.0, "mfu": None,
+        "padding_share": 0.01, "peak_memory_bytes": 10**9, "time": 1.7e9 + step,
+    } | changes  # fmt: skip
+
+
+def events_in(folder: Path) -> list[Event]:
+    """Read event files as TensorBoard does: length, checksum, event, checksum."""
+    found = []
+    for path in sorted(folder.glob("events*")):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            found.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return found
+
+
+def test_the_live_file_holds_every_step_and_goes_on_where_a_checkpoint_left_it() -> None:
+    written: list[bytes] = []
+    live = watch.LiveFile(written.append, [record(1), record(2)])
+    live.add(record(3))
+    live.close()
+    assert [json.loads(line)["step"] for line in written[-1].splitlines()] == [1, 2, 3]
+
+
+def test_the_live_file_is_written_less_often_the_longer_it_is() -> None:
+    written: list[bytes] = []
+    live = watch.LiveFile(written.append, [])
+    for step in range(1, 2001):
+        live.add(record(step))
+    assert 1 <= len(written) < 20
+    live.close()
+    assert len(written[-1].splitlines()) == 2000
+
+
+def test_tensorboard_gets_every_curve_at_its_step_and_time(tmp_path: Path) -> None:
+    watch.write_tensorboard(tmp_path, [record(1, mfu=0.5), record(2)])
+    values = {
+        (event.step, value.tag): (value.simple_value, event.wall_time) for event in events_in(tmp_path) for value in event.summary.value
+    }
+    assert values[2, "loss"] == (1.5, 1.7e9 + 2)
+    assert {tag for step, tag in values if step == 1} == set(watch.CURVES)
+    assert (2, "mfu") not in values
+
+
+def test_steps_taken_again_after_a_restart_replace_those_before(tmp_path: Path) -> None:
+    board = watch.TensorBoard(tmp_path, first_step=4)
+    board.add(record(5))
+    board.close()
+    assert any(event.HasField("session_log") and event.step == 4 for event in events_in(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_tracker_that_is_named_but_not_installed_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)  # as if it were not there, should it be
+    with pytest.raises(TrainingError, match=rf"train\.{name} names {name}.*pip install {name}"):
+        watch.trackers("students/arm-1", Train.model_validate({name: {}}))
+
+
+def test_sinks_are_closed_however_a_training_ends() -> None:
+    closed = []
+
+    class Sink:
+        def add(self, record: dict[str, Any]) -> None: ...
+
+        def close(self) -> None:
+            closed.append(self)
+
+    with pytest.raises(RuntimeError), watch.closing([Sink(), Sink()]):
+        raise RuntimeError
+    assert len(closed) == 2
