@@ -176,7 +176,7 @@ def test_a_preempted_node_leaves_a_checkpoint_and_is_no_failure(nodes: Nodes, st
     never = {"checkpoint_every_steps": None, "max_failures": 0}
     driver = start(with_workers(1, 2, **never), seconds_per_step=0.8)
     driver.wait(lambda: 2 in driver.steps(2))
-    seconds = 15
+    seconds = 20
     told = time.time()
     nodes.drain(first, seconds)
     driver.wait(lambda: any(event["event"] == "keep" for event in driver.events()), seconds)
