@@ -68,6 +68,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     os.environ.update(DRIVER_ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
 
+    # Nobody takes a private node away, and each watcher is one more process to start; a joined cluster's nodes may be spot machines.
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "1" if joins else "0"
     options: dict[str, object] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -79,8 +81,6 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     else:
         # With this off, Ray gives the node the address 127.0.0.1 (it does so by itself on other systems than Linux).
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # Nobody takes a private node away; each watcher is one more process to start.
-        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
         # Sockets have path limits (107 bytes), so the folder must be short.
         folder = tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR"))
         options |= {

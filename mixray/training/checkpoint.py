@@ -48,19 +48,25 @@ def start(engine_of: Callable[[bool], Engine], folder: Path | None, state: State
             do=f"go on with train.zero_stage={state.zero_stage}, or remove the student's work folder",
         )  # fmt: skip
     if other_size and state.zero_stage > 0:
-        engine.load(_converted(folder, shared / "universal"))
+        # Nodes may share a machine's folder, as containers and tests do: named by the node's first worker, who converts.
+        out = shared / f"universal-{torch.distributed.get_rank() - _local_rank()}"
+        engine.load(_converted(folder, out))
         torch.distributed.barrier()
-        shutil.rmtree(shared / "universal", ignore_errors=True)
+        shutil.rmtree(out, ignore_errors=True)
     else:
         engine.load(folder)
     return engine
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _converted(folder: Path, out: Path) -> Path:
     """Convert a checkpoint once on each machine; every worker must ask."""
     failed = torch.zeros(1)
     error: TrainingError | None = None
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if _local_rank() == 0:
         shutil.rmtree(out, ignore_errors=True)
         (out / TAG).mkdir(parents=True)
         try:

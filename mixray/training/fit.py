@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 POLL_SECONDS = 2.0
 TAIL_BYTES = 4096
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+RESIZE_SECONDS = 60.0
+"""Between two looks whether nodes for more workers have come: growing costs the steps since the last stored checkpoint."""
+STALE_SECONDS = 10.0
+"""That [fewest, most] workers may take to find their places. Ray counts nodes every 20 s: right after a loss it asks for as many places as
+before, and counts again only once it has given up on them; which nodes boot, it does not wait for here."""
 
 
 def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: StageProgress) -> Checkpoint:
@@ -43,16 +48,19 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
 
     train = job.train
     wait_for_room(train, progress)
-    # Ray Train's own patience is a minute: too little for a node that boots and pulls its image.
-    os.environ[START_TIMEOUT] = str(max(60.0, train.node_wait_minutes * 60))
-    store.fs.makedirs(student.work_path, exist_ok=True)
     fewest, most = train.workers
+    # Ray Train's own patience is a minute: too little for a node that boots and pulls its image.
+    os.environ[START_TIMEOUT] = str(max(60.0, train.node_wait_minutes * 60) if fewest == most else STALE_SECONDS)
+    store.fs.makedirs(student.work_path, exist_ok=True)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend=None if train.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=fewest if fewest == most else (fewest, most), use_gpu=train.use_gpu, resources_per_worker=_resources(train)
+            num_workers=fewest if fewest == most else (fewest, most),
+            use_gpu=train.use_gpu,
+            resources_per_worker=_resources(train),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
         run_config=RunConfig(
             name="train",
@@ -93,6 +101,16 @@ def _resources(train: Train) -> dict[str, float]:
     return {"CPU": train.cpus_per_worker, **({"GPU": 1.0} if train.use_gpu else {})}
 
 
+def check_room(train: Train) -> None:
+    """Refuse a cluster of this process's own, which never grows, where it cannot hold the workers.
+
+    Raises:
+        ClusterError: it cannot hold them.
+    """
+    if is_private() and room_for(_nodes(), _resources(train)) < train.workers[0]:
+        raise _no_room(train)
+
+
 def wait_for_room(train: Train, progress: StageProgress) -> None:
     """Wait until the cluster's nodes can hold as many workers as there must be.
 
@@ -103,23 +121,26 @@ def wait_for_room(train: Train, progress: StageProgress) -> None:
     """
     from ray.autoscaler.sdk import request_resources
 
+    check_room(train)
     fewest, wanted = train.workers[0], _resources(train)
     if room_for(_nodes(), wanted) >= fewest:
         return
-    deadline = time.monotonic() + (0 if is_private() else train.node_wait_minutes * 60)
-    grows = not is_private() and train.node_wait_minutes > 0
+    deadline = time.monotonic() + train.node_wait_minutes * 60
     try:
-        if grows:
-            request_resources(bundles=[wanted] * fewest)
+        request_resources(bundles=[wanted] * fewest)
         while time.monotonic() < deadline:
             if room_for(_nodes(), wanted) >= fewest:
                 return
             progress.update(room_for(_nodes(), wanted), fewest, waiting="for nodes")
             time.sleep(POLL_SECONDS)
     finally:
-        if grows:
-            request_resources(bundles=[])  # what Ray Train asks for counts from here on
-    raise ClusterError(
+        request_resources(bundles=[])  # what Ray Train asks for counts from here on
+    raise _no_room(train)
+
+
+def _no_room(train: Train) -> ClusterError:
+    fewest, wanted = train.workers[0], _resources(train)
+    return ClusterError(
         "The cluster cannot hold a training's workers",
         seen=f"nodes with {'; '.join(_told(node) for node in _nodes()) or 'nothing'}: room for {room_for(_nodes(), wanted)}",
         rule=f"{fewest} workers of {_told(wanted)} each",
@@ -138,6 +159,32 @@ def room_for(nodes: list[dict[str, float]], wanted: dict[str, float]) -> int:
     return sum(min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes)
 
 
+class Patience:
+    """How long a training that has lost its nodes waits for others: Ray Train by itself waits without end and without a word."""
+
+    def __init__(self, train: Train) -> None:
+        self.train = train
+        self._looked_at = self._room_at = time.monotonic()
+        self._waits = False
+
+    def waits(self) -> bool:
+        """Whether the cluster lacks room for the fewest workers; it is looked at every few seconds.
+
+        Raises:
+            ClusterError: it has lacked room for longer than the recipe allows.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < POLL_SECONDS:
+            return self._waits
+        self._looked_at = now
+        self._waits = room_for(_nodes(), _resources(self.train)) < self.train.workers[0]
+        if not self._waits:
+            self._room_at = now
+        elif now - self._room_at > self.train.node_wait_minutes * 60:
+            raise _no_room(self.train)
+        return self._waits
+
+
 def _told(resources: dict[str, float]) -> str:
     return ", ".join(f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources) or "no CPU"
 
@@ -149,16 +196,21 @@ def _watch(trainer: Any, store: Store, job: Job, student: Artefact, num_steps: i
     is raised as usual and the end of the Ray session ends the workers.
     """
 
+    patience = Patience(job.train)
+
     def show() -> None:
+        waits = patience.waits()
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):  # not written yet, or being written
             record = json.loads(store.fs.tail(f"{job.work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
             facts = {"loss": record["loss"], "tokens_per_second": record["tokens_per_second"]}
             if record["mfu"] is not None:
                 facts["mfu"] = record["mfu"]
-            progress.update(record["step"], num_steps, **facts)
+            progress.update(record["step"], num_steps, **({"waiting": "for nodes"} if waits else facts))
 
     try:
         ((_, result),) = side_by_side([trainer.fit], meanwhile=show)
+    except MixrayError:
+        raise
     except Exception as error:  # Ray wraps what a worker raised: the user needs the cause, not the wrapping
         raise _cause(error, student, job.train) from error
     return result

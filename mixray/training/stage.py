@@ -23,7 +23,7 @@ from mixray.store import Artefact, Store
 from mixray.training import tokens as tokens_stage
 from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
 from mixray.training.checks import check_rows, ready_tokenizer
-from mixray.training.fit import fit
+from mixray.training.fit import check_room, fit
 from mixray.training.job import STUDENT, Job
 from mixray.training.plan import PLAN_RULE, Sizes, batch_plan, efficiency, plan_table
 from mixray.training.state import RECORDS, Records, read_state
@@ -61,6 +61,7 @@ def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, see
     with student.lock():
         if student.is_done():
             return student
+        check_room(train)
         source = resolve(model)
         tokenizer = ready_tokenizer(source, train.pad_token)
         tokens = tokens_stage.run(store, mixture, source, progress)

@@ -33,9 +33,11 @@ class RayHost:
         self.job, self.store = job, Store(job.store_url)
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        # Always the same place, so that what a killed worker left there is found and removed.
-        name = digest([job.store_url, job.label], 16)
-        self.scratch = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / name / f"worker-{self.rank}"
+        # Always the same place, so that what killed workers left there is found and removed; one of them may have had another number.
+        # Nobody writes there until all workers have met, which is later.
+        shared = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / digest([job.store_url, job.label], 16)
+        shutil.rmtree(shared, ignore_errors=True)
+        self.scratch = shared / f"worker-{self.rank}"
 
     @contextlib.contextmanager
     def last_checkpoint(self) -> Iterator[Path | None]:
@@ -58,6 +60,8 @@ class RayHost:
         )
         if last:
             shutil.rmtree(self.scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a neighbour is not done
+                self.scratch.parent.rmdir()
 
     def is_leaving(self) -> bool:
         """Whether a node of the workers has been told to go, such as a spot machine."""
