@@ -82,7 +82,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         # With this off, Ray gives the node the address 127.0.0.1 (it does so by itself on other systems than Linux).
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # Sockets have path limits (107 bytes), so the folder must be short.
-        folder = tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR"))
+        folder = tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR") or None)
         options |= {
             "address": "local",
             "num_cpus": num_cpus or max(os.cpu_count() or 1, 4),
