@@ -21,6 +21,7 @@ class StageProgress:
         self.started = self.last_plain = time.monotonic()
         self.task: TaskID | None = None
         self._first: tuple[float, float] | None = None
+        self._began: tuple[float, int, int | None] | None = None
 
     def rate(self, amount: float) -> float:
         """Return how fast a growing amount has grown per second since this was first called."""
@@ -37,7 +38,18 @@ class StageProgress:
             self.display.rich.update(self.task, completed=done, total=total, told=told)
         elif time.monotonic() - self.last_plain >= PLAIN_SECONDS:
             self.last_plain = time.monotonic()
-            self.display.say(f"{self.name}: {done}{'' if total is None else f'/{total}'}  {told}")
+            left = self._seconds_left(done, total)
+            self.display.say(
+                f"{self.name}: {done}{'' if total is None else f'/{total}'}  {told}" + ("" if left is None else f"  {left:,.0f} s left")
+            )
+
+    def _seconds_left(self, done: int, total: int | None) -> float | None:
+        """Return how long it will take at the speed since the first look at this total; None where that cannot be said."""
+        now = time.monotonic()
+        if self._began is None or self._began[2] != total:
+            self._began = (now, done, total)
+        passed, grown = now - self._began[0], done - self._began[1]
+        return None if total is None or grown <= 0 or done >= total else (total - done) * passed / grown
 
     def finish(self, summary: str) -> None:
         """Replace the line by what came out."""

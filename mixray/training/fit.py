@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint, UserCallback
 
 POLL_SECONDS = 2.0
+LIVE = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu")
 TAIL_BYTES = 4096
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 RESIZE_SECONDS = 60.0
@@ -202,9 +203,9 @@ def _watch(trainer: Any, store: Store, job: Job, student: Artefact, num_steps: i
         waits = patience.waits()
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):  # not written yet, or being written
             record = json.loads(store.fs.tail(f"{job.work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
-            facts = {"loss": record["loss"], "tokens_per_second": record["tokens_per_second"]}
-            if record["mfu"] is not None:
-                facts["mfu"] = record["mfu"]
+            facts: dict[str, str | float] = {name: record[name] for name in LIVE if record[name] is not None}
+            facts["memory"] = f"{record['peak_memory_bytes'] / 2**30:.2g} GiB"
+            facts["room_left"] = f"{record['padding_share']:.0%}"
             progress.update(record["step"], num_steps, **({"waiting": "for nodes"} if waits else facts))
 
     try:

@@ -134,6 +134,14 @@ def test_the_loss_falls_and_the_student_loads(kind: str, calm: Path) -> None:
     assert str(model.dtype) == f"torch.{'bfloat16' if 'bfloat16' in kind else 'float32'}"
 
 
+def test_a_checkpoint_is_written_when_its_minutes_are_over_on_every_worker(random_student: str, tmp_path: Path) -> None:
+    train = {**TRAIN, **KINDS["zero-2"], "checkpoint_every_steps": None, "checkpoint_every_minutes": 1e-6}
+    gang.run(tmp_path, 2, [{"student": random_student, "folder": str(tmp_path / "arm"), "train": train, "stop_after": 1}])
+    state = json.loads((tmp_path / "arm" / LAST / "state.json").read_text())
+    assert (state["step"], state["world_size"], state["finished"]) == (1, 2, False)
+    assert len(list((tmp_path / "arm" / LAST / "ds").glob("*optim_states.pt"))) == 2
+
+
 @pytest.mark.parametrize("kind", ["zero-2-adapters", "zero-3-adapters"])
 def test_adapters_are_exported_merged_and_unmerged(kind: str, calm: Path, random_student: str) -> None:
     from peft import PeftModel
