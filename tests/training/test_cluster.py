@@ -130,6 +130,7 @@ def test_a_lost_node_costs_a_worker_and_its_return_brings_one_back(nodes: Nodes,
     same_curve(driver.student(), calm)
 
 
+@pytest.mark.soak
 def test_a_training_without_its_nodes_gives_up_after_the_wait(nodes: Nodes, start: Start) -> None:
     first, _ = nodes.have(2)
     driver = start(with_workers(2, 2, node_wait_minutes=0.1), seconds_per_step=0.4)
@@ -160,6 +161,7 @@ def test_an_unfinished_upload_is_never_gone_on_from(nodes: Nodes, start: Start, 
     same_curve(driver.student(), calm)
 
 
+@pytest.mark.soak
 def test_a_cluster_grows_for_a_training(calm: Artefact, tmp_path: Path, start_on: Callable[[str, dict[str, str]], Start]) -> None:
     """A fake provider's nodes, of which there are none at first; the autoscaler is Ray's own."""
     with growing(tmp_path) as (address, environment):
@@ -171,6 +173,7 @@ def test_a_cluster_grows_for_a_training(calm: Artefact, tmp_path: Path, start_on
     assert test_train.curve_of(driver.student()) == pytest.approx(test_train.GOLDEN_LOSS, rel=1e-5)
 
 
+@pytest.mark.soak
 def test_a_preempted_node_leaves_a_checkpoint_and_is_no_failure(nodes: Nodes, start: Start, calm: Artefact) -> None:
     first, _ = nodes.have(2)
     never = {"checkpoint_every_steps": None, "max_failures": 0}
