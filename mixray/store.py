@@ -66,6 +66,11 @@ class Store:
         return self._resolved[1]
 
     @property
+    def absolute_url(self) -> str:
+        """The address by which a process in another folder finds the same store."""
+        return self.root if self.is_local else self.url
+
+    @property
     def is_local(self) -> bool:
         """Whether the store is a plain folder of this machine."""
         return "file" in self.fs.protocol or self.fs.protocol == "file"

@@ -142,8 +142,11 @@ def test_a_mixture_with_an_over_long_row_is_refused_in_one_message(
 
 
 def test_a_student_whose_folder_could_not_be_written_is_not_trained_again(
-    calm: Artefact, store: Store, random_student: str, quiet: StageProgress, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: None, random_student: str, quiet: StageProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store("./runs")  # as `mixray run` has it by default: workers stand in another folder
+
     def refuse(*_: object) -> None:
         raise OSError("no room")
 
