@@ -50,18 +50,14 @@ def ls(storage: StorageOption = "./runs", as_json: JsonOption = False) -> None:
     every = [(item, item.outcome) for item in shelf.mixtures(Store(storage))]
     found = [(item, out) for item, out in every if shelf.tells_its_pools(out)]
     if as_json:
-        print(json.dumps([{"mixture": _name(item), **out} for item, out in found], indent=2))
+        print(json.dumps([{"mixture": item.folder, **out} for item, out in found], indent=2))
         return
     if found:
         print_table(_figures(found))
     elif not every:
         print(f"{storage} holds no mixture; `mixray mixture make RECIPE` makes some")
     if len(every) > len(found):
-        print(f"not shown, of an earlier version: {', '.join(_name(item) for item, out in every if not shelf.tells_its_pools(out))}")
-
-
-def _name(item: Artefact) -> str:
-    return f"{item.name}-{item.hash}"
+        print(f"not shown, of an earlier version: {', '.join(item.folder for item, out in every if not shelf.tells_its_pools(out))}")
 
 
 def _figures(found: list[tuple[Artefact, dict[str, Any]]]) -> Table:
@@ -76,7 +72,7 @@ def _figures(found: list[tuple[Artefact, dict[str, Any]]]) -> Table:
         asked = ", ".join(f"{name} {share:.1%}" for name, share in out["shares"].items())
         alpha = "-" if out["alpha"] is None else f"{out['alpha']:g}"
         numbers = (f"{number:,}" for number in (out["num_problems"], *totals))
-        table.add_row(_name(item), *numbers, alpha, f"{asked} of the {_words(out['by'])}", ", ".join(trained))
+        table.add_row(item.folder, *numbers, alpha, f"{asked} of the {_words(out['by'])}", ", ".join(trained))
     return table
 
 
@@ -99,7 +95,7 @@ def show(
     rows = shelf.first_rows(found, num_rows)
     out = found.outcome
     if as_json:
-        told = {"mixture": _name(found), "made_by": found.made_by, "outcome": out, "strata": strata, "rows": rows}
+        told = {"mixture": found.folder, "made_by": found.made_by, "outcome": out, "strata": strata, "rows": rows}
         print(json.dumps(told, indent=2))
         return
     console = Console(soft_wrap=True)
@@ -184,9 +180,9 @@ def diff(
     found = shelf.diff(one, two)
     shares = [shelf.shares_of(side) for side in (one, two)]
     if as_json:
-        print(json.dumps({"first": _name(one), "second": _name(two), **asdict(found), "shares": shares}, indent=2))
+        print(json.dumps({"first": one.folder, "second": two.folder, **asdict(found), "shares": shares}, indent=2))
         return
-    print(f"A: {_name(one)}\nB: {_name(two)}\n")
+    print(f"A: {one.folder}\nB: {two.folder}\n")
     for line in words.difference_in_words(found, MOST_IDS):
         print(harmless(line))
     table = _table(("pool", "share of"), ["A", "B", "B - A"])

@@ -53,7 +53,7 @@ def ls(storage: StorageOption = "./runs", as_json: JsonOption = False) -> None:
 
     found = [(item, item.outcome) for item in shelf.pools(Store(storage))]
     if as_json:
-        print(json.dumps([{"pool": f"{item.name}-{item.hash}", **out} for item, out in found], indent=2))
+        print(json.dumps([{"pool": item.folder, **out} for item, out in found], indent=2))
         return
     if not found:
         print(f"{storage} holds no pool; `mixray pool make RECIPE` makes some, `mixray pool import` takes in existing traces")
@@ -79,7 +79,7 @@ def _figures(found: list[tuple[Artefact, dict[str, Any]]]) -> Table:
     for name in told:
         table.add_column(name, justify="right")
     for (item, _), *cells in zip(found, *told.values(), strict=True):
-        table.add_row(f"{item.name}-{item.hash}", *cells)
+        table.add_row(item.folder, *cells)
     return table
 
 
@@ -99,7 +99,7 @@ def show(
         return
     out = found.outcome
     if as_json:
-        print(json.dumps({"pool": f"{found.name}-{found.hash}", "made_by": found.made_by, "outcome": out}, indent=2))
+        print(json.dumps({"pool": found.folder, "made_by": found.made_by, "outcome": out}, indent=2))
         return
     _show_pool(found, out)
 

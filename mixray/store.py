@@ -144,7 +144,12 @@ class Artefact:
     @property
     def label(self) -> str:
         """`<kind>/<name>-<hash>`, the way logs and messages speak of it."""
-        return f"{self.kind}/{self.name}-{self.hash}"
+        return f"{self.kind}/{self.folder}"
+
+    @property
+    def folder(self) -> str:
+        """`<name>-<hash>`: the name of its folder among those of its kind, and what listings show."""
+        return f"{self.name}-{self.hash}"
 
     @property
     def path(self) -> str:
@@ -163,7 +168,7 @@ class Artefact:
 
     def lock(self, seconds: float | None = None) -> contextlib.AbstractContextManager[None]:
         """Hold the artefact for making it; waits while another run holds it (see `mixray.locks`)."""
-        return exclusive(self.store.fs, f"{self.store.root}/.locks/{self.kind}-{self.name}-{self.hash}", self.store.is_local, seconds)
+        return exclusive(self.store.fs, f"{self.store.root}/.locks/{self.kind}-{self.folder}", self.store.is_local, seconds)
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest: what went in, what came out, files with sizes and checksums."""
@@ -240,7 +245,7 @@ class Artefact:
         self.verify()
         if self.store.is_local:
             return Path(self.path)
-        folder = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{self.kind}-{self.name}-{self.hash}"
+        folder = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{self.kind}-{self.folder}"
         if not (folder / MANIFEST).exists():
             staging = Path(f"{folder}.{uuid.uuid4().hex}")
             staging.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -258,7 +263,7 @@ class Artefact:
         leaves it whole in `<kind>/<name>-<hash>.replaced`.
         """
         parent = f"{self.store.root}/.staging" if self.store.is_local else tempfile.gettempdir()
-        folder = Path(parent) / f"{self.kind}-{self.name}-{self.hash}.{uuid.uuid4().hex}"
+        folder = Path(parent) / f"{self.kind}-{self.folder}.{uuid.uuid4().hex}"
         try:
             with disk_errors_explained(self.store.url):
                 folder.mkdir(parents=True)

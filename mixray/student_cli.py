@@ -57,7 +57,7 @@ def _row(store: Store, item: Artefact, asked: list[Artefact]) -> dict[str, Any]:
 
     out = item.outcome
     return {
-        "student": _name(item),
+        "student": item.folder,
         "base_model": shelf.base_of(item),
         "taught": shelf.taught(store, item, out),
         "seed": item.made_by["settings"].get("seed"),
@@ -65,10 +65,6 @@ def _row(store: Store, item: Artefact, asked: list[Artefact]) -> dict[str, Any]:
         "tokens_trained": shelf.tokens_trained(item, shelf.steps(item)),
         "scores": [{"scores": scores.label, "benchmarks": scores.outcome.get("benchmarks", {})} for scores in asked],
     }
-
-
-def _name(item: Artefact) -> str:
-    return f"{item.name}-{item.hash}"
 
 
 def _cell(text: str) -> str:

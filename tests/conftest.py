@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from hub import Hub, serving
 from hypothesis import settings
 
 from mixray.progress import Display, StageProgress
@@ -101,3 +102,12 @@ def s3_store(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     bucket = f"mixray-{keyed_draw(str(tmp_path))}"
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
     return Store(f"s3://{bucket}/runs")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty hub on loopback that this process takes for the Hugging Face hub."""
+    with serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        yield hub

@@ -6,17 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 from command_line import called
-from hub import Hub, serving
+from hub import Hub
 from made_up_mixtures import make_mixture, make_pools
 
-from mixray.store import Artefact, Store
+from mixray.store import Store
 
 Capture = pytest.CaptureFixture[str]
 
@@ -39,28 +38,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     return Storage(tmp_path_factory.mktemp("cli"))
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
-
-
-def whole(item: Artefact) -> str:
-    return f"{item.name}-{item.hash}"
-
-
 def test_ls_lists_mixtures_with_what_was_asked_and_what_they_hold(made: Storage, capsys: Capture) -> None:
     assert made.mixture("ls") == 0
     head, half, most = capsys.readouterr().out.splitlines()
     assert head.split() == ["mixture", "problems", "rows", "tokens", "loss", "tokens", "alpha", "asked", "of", "the", "loss", "tokens"]
-    assert half.split()[:6] == [whole(made.half), "8", "8", "216", "136", "0.5"]
+    assert half.split()[:6] == [made.half.folder, "8", "8", "216", "136", "0.5"]
     assert "long 50.0%, short 50.0% of the rows" in half
     assert "long 95.7%, short 4.3%" in most
     assert made.mixture("ls", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert [(row["mixture"], row["num_rows"]) for row in told] == [(whole(made.half), 8), (whole(made.most), 8)]
+    assert [(row["mixture"], row["num_rows"]) for row in told] == [(made.half.folder, 8), (made.most.folder, 8)]
 
 
 def test_an_empty_storage_says_how_to_fill_it(tmp_path: Path, capsys: Capture) -> None:
@@ -73,14 +60,14 @@ def test_a_mixture_of_an_earlier_version_is_listed_as_such(tmp_path: Path, capsy
     with old.staging() as staging:
         staging.outcome = {"alpha": 0.5}
     assert called("mixture", "ls", "--storage", str(tmp_path)) == 0
-    assert capsys.readouterr().out == f"not shown, of an earlier version: {whole(old)}\n"
+    assert capsys.readouterr().out == f"not shown, of an earlier version: {old.folder}\n"
 
 
 def test_show_tells_shares_steps_subjects_levels_and_rows(made: Storage, capsys: Capture) -> None:
     assert made.mixture("show", "half", "--rows", "1") == 0
     told = capsys.readouterr().out
     lines = [line.split() for line in told.splitlines()]
-    assert f"mixtures/{whole(made.half)}" in told
+    assert f"mixtures/{made.half.folder}" in told
     assert ["long", "50.0%", "4", "50.0%", "160", "74.1%", "120", "88.2%", "1"] in lines
     assert ["contaminated", "4", "8", "24", "16", "8", "8"] in lines
     assert ["sums", "[even]", "3", "33.3%", "37.5%", "94", "64", "2", "1"] in lines
@@ -90,7 +77,7 @@ def test_show_tells_shares_steps_subjects_levels_and_rows(made: Storage, capsys:
     assert "p1 from" not in told
     assert made.mixture("show", "half", "--json", "--rows", "3") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["mixture"], len(shown["rows"]), len(shown["strata"]["subject"])) == (whole(made.half), 3, 3)
+    assert (shown["mixture"], len(shown["rows"]), len(shown["strata"]["subject"])) == (made.half.folder, 3, 3)
     assert shown["outcome"]["alpha"] == 0.5
 
 
@@ -141,7 +128,7 @@ def test_push_sends_card_and_rows(made: Storage, hub: Hub, tmp_path: Path, capfd
     assert capfd.readouterr().out == f"{hub.url}/datasets/me/half/commit/main\n"
     assert hub.private is False
     assert sorted(hub.files) == ["README.md", "data/train-00000-of-00001.parquet"]
-    assert hub.messages == [f"mixtures/{whole(made.half)}, 8 rows"]
+    assert hub.messages == [f"mixtures/{made.half.folder}, 8 rows"]
     for path, data in hub.files.items():
         (tmp_path / "got" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "got" / path).write_bytes(data)

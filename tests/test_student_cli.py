@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from command_line import called
-from hub import Hub, serving
+from hub import Hub
 from made_up_mixtures import make_mixture, make_pools
 from made_up_students import make_student, steps
 from transformers import AutoModelForCausalLM
@@ -68,18 +67,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, random_student: str) -> Stora
     return Storage(tmp_path_factory.mktemp("cli"), random_student)
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
-
-
-def whole(artefact: Artefact) -> str:
-    return f"{artefact.name}-{artefact.hash}"
-
-
 def listed(made: Storage, capsys: Capture) -> dict[str, dict[str, Any]]:
     assert made.student("ls", "--json") == 0
     return {row["student"]: row for row in json.loads(capsys.readouterr().out)}
@@ -87,16 +74,16 @@ def listed(made: Storage, capsys: Capture) -> dict[str, dict[str, Any]]:
 
 def test_ls_tells_every_student_of_every_version(made: Storage, capsys: Capture) -> None:
     rows = listed(made, capsys)
-    hard, older = rows[whole(made.hard)], rows[whole(made.older)]
+    hard, older = rows[made.hard.folder], rows[made.older.folder]
     assert hard == {
-        "student": whole(made.hard), "base_model": made.model, "taught": "half", "seed": 0, "num_steps": 3, "first_loss": 3.5,
+        "student": made.hard.folder, "base_model": made.model, "taught": "half", "seed": 0, "num_steps": 3, "first_loss": 3.5,
         "last_loss": 1.125, "tokens_trained": 3 * 288,
         "scores": [{"scores": made.scores.label, "benchmarks": {"sums": {"accuracy": 0.75}}}],
     }  # fmt: skip
     assert (older["base_model"], older["tokens_trained"], older["scores"]) == (None, 2 * 432, [])
     assert made.student("ls") == 0
     told = capsys.readouterr().out
-    line = next(line for line in told.splitlines() if whole(made.hard) in line)
+    line = next(line for line in told.splitlines() if made.hard.folder in line)
     assert re.search(r"half +0 +3 +3\.50 -> 1\.125 +864 +sums 75\.0%$", line.rstrip())
 
 
@@ -108,7 +95,7 @@ def test_ls_of_an_empty_storage_says_what_makes_some(tmp_path: Path, capsys: Cap
 def test_show_tells_settings_figures_files_and_intervals(made: Storage, capsys: Capture) -> None:
     assert made.student("show", made.hard.hash) == 0
     told = capsys.readouterr().out
-    for expected in (f"students/{whole(made.hard)}", "train.learning_rate", "num_loss_tokens", "model.safetensors", "padding_share"):
+    for expected in (f"students/{made.hard.folder}", "train.learning_rate", "num_loss_tokens", "model.safetensors", "padding_share"):
         assert expected in told
     assert re.search(r"sums +75\.0% +\[53\.1%, 88\.8%\] +20 +20 +1\b", told)
     assert made.student("show", "arm-long-s0", "--json") == 0

@@ -11,7 +11,6 @@ step's packs that holds no row: nothing is computed for it), `peak_memory_bytes`
 from __future__ import annotations
 
 import contextlib
-import logging
 import resource
 import shutil
 import time
@@ -42,7 +41,6 @@ from mixray.training.watch import Sink, closing, write_tensorboard
 
 ASK_SECONDS = 5.0
 """Between two questions whether a node is about to be taken away: asking is a meeting of all workers."""
-log = logging.getLogger("mixray.training")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from mixray import shelf
 from mixray.errors import StoreError, TrainingError
 from mixray.recipe import Name, Part
 from mixray.store import Artefact, Store
+from mixray.training.state import RECORDS
 
 KIND = "students"
-STEPS = "training.jsonl"
 CURVE = "training_curve.json"
 """What students of earlier versions have in its place."""
 
@@ -128,8 +128,8 @@ def steps(student: Artefact) -> list[dict[str, Any]]:
     """
     files = {entry["path"] for entry in student.manifest()["files"]}
     try:
-        if STEPS in files:
-            data = student.store.fs.cat_file(f"{student.path}/{STEPS}")
+        if RECORDS in files:
+            data = student.store.fs.cat_file(f"{student.path}/{RECORDS}")
             return [json.loads(line) for line in data.splitlines() if line.strip()]
         if CURVE in files:
             curve = student.read_json(CURVE)

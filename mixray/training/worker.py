@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import tempfile
@@ -22,8 +21,6 @@ from mixray.training.plan import read_plan
 from mixray.training.state import RECORDS, Records, State
 from mixray.training.tokens import TokenRows
 from mixray.training.watch import LiveFile, Sink, TensorBoard, trackers
-
-log = logging.getLogger("mixray.training")
 
 
 class RayHost:

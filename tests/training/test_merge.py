@@ -221,7 +221,7 @@ def test_a_base_that_the_students_are_not_from_is_refused(
     moved(other, 9)
     with pytest.raises(TrainingError, match="A student was not trained from the base it is to be merged over"):
         merge.run(store, "merged", *parents, str(other), Merging(), 0.2, 0, quiet)
-    assert store.folders("students") == sorted(f"{parent.name}-{parent.hash}" for parent in parents)
+    assert store.folders("students") == sorted(parent.folder for parent in parents)
 
 
 def test_a_student_that_broke_is_not_merged(store: Store, random_student: str, quiet: StageProgress, tmp_path: Path) -> None:
