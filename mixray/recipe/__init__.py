@@ -3,11 +3,14 @@
 `recipe_file.py` reads them from YAML. A recipe knows nothing of Ray.
 """
 
+from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge, Merging
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Share, nearest
 from mixray.recipe.problems import ProblemFormat, ProblemSet
-from mixray.recipe.students import Evaluate, Report, Serve, Student
+from mixray.recipe.reporting import Report
+from mixray.recipe.serving import Serve
+from mixray.recipe.students import Student
 from mixray.recipe.teachers import (
     KINDS_OF_TEACHER,
     AnyTeacher,

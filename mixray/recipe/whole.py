@@ -6,11 +6,14 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, nearest
 from mixray.recipe.problems import ProblemSet
-from mixray.recipe.students import Evaluate, Report, Serve, Student
+from mixray.recipe.reporting import Report
+from mixray.recipe.serving import Serve
+from mixray.recipe.students import Student
 from mixray.recipe.teachers import AnyTeacher, LlmJudge
 from mixray.recipe.training import MIXED, Train
 
