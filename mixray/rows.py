@@ -85,12 +85,23 @@ SCORE = pa.schema(
         ("benchmark", pa.string()),
         ("sample", pa.int32()),
         ("seed", pa.int64()),
+        ("question", pa.string()),
+        ("gold", pa.string()),
+        ("subject", pa.string()),
+        ("level", pa.int32()),
         ("response", pa.string()),
-        ("finish_reason", pa.string()),
+        ("finish_reason", pa.string()),  # stop | length | error
+        ("num_prompt_tokens", pa.int32()),  # null where the endpoint does not tell
         ("num_response_tokens", pa.int32()),
+        ("seconds", pa.float64()),
+        ("status", pa.string()),  # as of a trace
+        ("repetition", pa.float64()),
         ("answer", pa.string()),
         ("verdict", pa.string()),
         ("verdict_reason", pa.string()),
+        ("rule_verdict", pa.string()),  # where a judge was asked, as of a trace; null elsewhere
+        ("rule_reason", pa.string()),
+        ("judge_verdict", pa.string()),
     ]
 )
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
-    "completions", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub",
+    "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {

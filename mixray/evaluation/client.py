@@ -38,6 +38,7 @@ class Answer:
     num_response_tokens: int
     seconds: float
     error: str = ""
+    num_prompt_tokens: int | None = None
 
 
 class Student:
@@ -72,7 +73,15 @@ class Student:
             reply = await self.client.ask(self._body(question), question.seed, _read)
         except Refused as error:
             return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
-        return Answer(question.name, reply.text, reply.finish_reason, reply.num_response_tokens or 0, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Answer(
+            question.name,
+            reply.text,
+            reply.finish_reason,
+            reply.num_response_tokens or 0,
+            seconds,
+            num_prompt_tokens=reply.num_prompt_tokens,
+        )
 
     def _body(self, question: Question) -> dict[str, Any]:
         # Everything that shapes sampling is said, since a model's generation_config would otherwise have its way.

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from mixray import chat, recipe, rows
+from mixray import chat, form, recipe, rows
 from mixray.errors import EvaluationError
 from mixray.evaluation.client import Answer, Question, Student
 from mixray.evaluation.journal import Journal
@@ -191,32 +191,43 @@ def _judge(
     judged: list[dict[str, Any]] = []
     for benchmark, table in problems.items():
         names = [(benchmark, problem["problem_id"], sample) for problem in table for sample in range(evaluate.num_samples)]
-        golds = {problem["problem_id"]: problem["answer"] for problem in table}
+        by_id = {problem["problem_id"]: problem for problem in table}
         asked = [answers[name] for name in names if answers[name].finish_reason != "error"]
         verdicts = verify(
             [answer.response for answer in asked],
-            [golds[answer.name[1]] for answer in asked],
+            [by_id[answer.name[1]]["answer"] for answer in asked],
             [answer.finish_reason for answer in asked],
             unboxed[benchmark],
         )
         by_name = {answer.name: verdict for answer, verdict in zip(asked, verdicts, strict=True)}
-        judged += [_row(answers[name], by_name.get(name), _seed(seed, *name)) for name in names]
+        judged += [_row(answers[name], by_id[name[1]], by_name.get(name), _seed(seed, *name)) for name in names]
     return pa.Table.from_pylist(judged, schema=rows.SCORE)
 
 
-def _row(answer: Answer, verdict: Any, seed: int) -> dict[str, Any]:
+def _row(answer: Answer, problem: Mapping[str, Any], verdict: Any, seed: int) -> dict[str, Any]:
     benchmark, problem_id, sample = answer.name
     return {
         "problem_id": problem_id,
         "benchmark": benchmark,
         "sample": sample,
         "seed": seed,
+        "question": problem["question"],
+        "gold": problem["answer"],
+        "subject": problem["subject"],
+        "level": problem["level"],
         "response": answer.response,
         "finish_reason": answer.finish_reason,
+        "num_prompt_tokens": answer.num_prompt_tokens,
         "num_response_tokens": answer.num_response_tokens,
+        "seconds": answer.seconds,
+        "status": "error" if answer.finish_reason == "error" else form.status(answer.response, answer.finish_reason),
+        "repetition": form.repetition(answer.response),
         "answer": verdict.answer if verdict else None,
         "verdict": verdict.verdict if verdict else "unknown",
         "verdict_reason": verdict.verdict_reason if verdict else answer.error,
+        "rule_verdict": None,
+        "rule_reason": None,
+        "judge_verdict": None,
     }
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixray import form
 from mixray.chat import ask
 from mixray.errors import MixrayError
 from mixray.rows import trace_id, trace_seed
-from mixray.teachers import form
 from mixray.teachers.parts import Stamp, write_part, written
 from mixray.teachers.source import Answer, BadRequest
 from mixray.teachers.tally import Tally

@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixray import form
 from mixray.errors import TeacherError
 from mixray.fields import NoSuchField, value_at
 from mixray.files import Unreadable, excerpt, raw_rows
@@ -34,7 +35,6 @@ from mixray.quarantine import BadRow, Quarantine, SetAside
 from mixray.recipe import ImportedTeacher
 from mixray.rows import MOST_TOKENS, keyed_draw, trace_id
 from mixray.store import Artefact
-from mixray.teachers import form
 from mixray.teachers.parts import Stamp, write_part
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Rule

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixray.teachers.form import LOOPING_CHARACTERS, LOOPING_REPETITION, repetition, status, storable, with_thinking
+from mixray.form import LOOPING_CHARACTERS, LOOPING_REPETITION, repetition, status, storable, with_thinking
 
 WORKED = (
     "Let the number of apples be x. Then 3x + 7 = 22, so 3x = 15 and x = 5. Check: 3 times 5 is 15, and 15 plus 7 is 22, as it should "
