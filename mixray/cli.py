@@ -50,7 +50,7 @@ def verify(
     response: Annotated[str, typer.Option(help="the key of the response")] = "response",
     gold: Annotated[str, typer.Option(help="the key of the right answer")] = "answer",
     unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts (GSM8K)")] = False,
-    redo: Annotated[bool, typer.Option("--redo", help="judge the pools of a recipe again; nothing is asked")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="judge the pools and scores of a recipe again; nothing is asked")] = False,
     storage: StorageOption = "./runs",
     overrides: SetOption = None,
 ) -> None:

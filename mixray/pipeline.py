@@ -8,6 +8,7 @@ again. Stages are joined here and nowhere else: what one needs of another is han
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 
@@ -15,8 +16,8 @@ from mixray import evaluation, mixing, overlaps, problems, report, serving, teac
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
-from mixray.progress import Display
-from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
+from mixray.progress import Display, StageProgress
+from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
@@ -45,7 +46,8 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
 
 def gather_problems(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Read the training problems and the benchmarks."""
-    for name, source in {"train": recipe.problems, **recipe.evaluate.benchmarks}.items():
+    benchmarks = {name: asked.problem_set for name, asked in recipe.evaluate.benchmarks.items()}
+    for name, source in {"train": recipe.problems, **benchmarks}.items():
         line = display.stage(f"problems {name}")
         out = problems.run(store, name, source, verify, line).outcome
         line.finish(f"{out['num_problems']} problems, {out['num_set_aside']} set aside")
@@ -99,25 +101,41 @@ def merge_students(graph: Graph, store: Store, display: Display) -> None:
 
 
 def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
-    """Serve the students, a few at a time, and ask them the benchmarks over HTTP."""
+    """Ask every arm the benchmarks: those behind endpoints of their own, then the others, a few at a time."""
     waiting = [arm for arm in graph.arms if not arm.scores.is_done()]
-    unboxed = {name: source.counts_unboxed for name, source in recipe.evaluate.benchmarks.items()}
-    for start in range(0, len(waiting), recipe.serve.students_at_once):
-        group = waiting[start : start + recipe.serve.students_at_once]
-        line = display.stage(f"serve {len(group)} students")
-        with serving.serve_students(model_folders(group), recipe.serve, progress=line) as endpoint:
+    for arm in waiting:
+        if arm.endpoint is not None:
+            line = display.stage(f"ask {arm.name}")
+            ask_one(arm.scores, graph.exam, evaluation.behind_endpoint(arm.endpoint, recipe.evaluate), line)
+    ours = [arm for arm in waiting if arm.endpoint is None]
+    for start in range(0, len(ours), recipe.serve.students_at_once):
+        group = ours[start : start + recipe.serve.students_at_once]
+        ask_group({arm.name: folder for arm, folder in zip(group, model_folders(group).values(), strict=True)},
+                  {arm.name: arm.scores for arm in group}, graph.exam, recipe.serve, display)  # fmt: skip
+
+
+def ask_group(models: Mapping[str, str], scores: Mapping[str, Artefact], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
+    """Ask a few models side by side, served together behind one endpoint or each in an engine of its own."""
+    with ExitStack() as up:
+        askers: Mapping[str, evaluation.Asker]
+        if exam.evaluate.through == "engine":
+            askers = {name: evaluation.EngineStudent(model, serve, exam.evaluate, len(models)) for name, model in models.items()}
+        else:
+            line = display.stage(f"serve {len(models)} students")
+            endpoint = up.enter_context(serving.serve_students(models, serve, progress=line))
             line.finish(endpoint.url)
-            lines = [display.stage(f"ask {arm.name}") for arm in group]
-            calls = [
-                partial(
-                    evaluation.run, arm.scores, graph.benchmarks, endpoint, recipe.evaluate, recipe.student_prompt, recipe.seed,
-                    verify, unboxed, line, arms_at_once=len(group),
-                )
-                for arm, line in zip(group, lines, strict=True)
-            ]  # fmt: skip
-            for number, scores in side_by_side(calls):
-                told = (f"{name} {out['accuracy']:.1%}" for name, out in scores.outcome["benchmarks"].items())
-                lines[number].finish(", ".join(told))
+            at_once = max(1, exam.evaluate.concurrency // len(models))
+            askers = {name: evaluation.Student(endpoint.url, endpoint.key, name, exam.evaluate, at_once) for name in models}
+        lines = {name: display.stage(f"ask {name}") for name in models}
+        for _ in side_by_side([partial(ask_one, scores[name], exam, asker, lines[name]) for name, asker in askers.items()]):
+            pass
+
+
+def ask_one(scores: Artefact, exam: evaluation.Exam, asker: evaluation.Asker, line: StageProgress) -> Artefact:
+    """Ask one model everything and tell how often it was right."""
+    made = evaluation.run(scores, exam, asker, line)
+    line.finish(evaluation.in_words(made.outcome))
+    return made
 
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
@@ -183,23 +201,29 @@ def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: 
     return pool
 
 
-def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Artefact, teachers.Redone]]:
-    """Judge the recipe's pools by the present policy, asking nobody; return each with what changed."""
+def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Artefact, teachers.Redone | evaluation.Redone]]:
+    """Judge the recipe's pools, and the scores that are there, by the present policy, asking nobody; return each with what changed."""
     graph = build_graph(recipe, store, every_teacher=True)
-    redone = []
+    redone: list[tuple[Artefact, teachers.Redone | evaluation.Redone]] = []
     with disk_errors_explained(store.url):
         for name, pool in graph.asked.items():
             line = display.stage(f"verdicts {name}")
             change = teachers.judge_again(pool, recipe.teachers[name], graph.problems, rule(recipe.problems), line)
             redone.append((pool, change))
             line.finish(f"{sum(change.changes.values()):,} of {change.num_traces:,} verdicts changed")
+        for arm in graph.arms:
+            if evaluation.can_be_judged(arm.scores):
+                line = display.stage(f"verdicts {arm.name}")
+                again = evaluation.judge_again(arm.scores, graph.exam)
+                redone.append((arm.scores, again))
+                line.finish(f"{sum(again.changes.values()):,} of {again.num_traces:,} verdicts changed")
     return redone
 
 
 def serve(recipe: Recipe, store: Store, display: Display) -> None:
     """Serve every student that is trained, and the untouched ones, until interrupted."""
     graph = build_graph(recipe, store)
-    ready = [arm for arm in graph.arms if arm.trained is None or arm.trained.is_done()]
+    ready = [arm for arm in graph.arms if arm.endpoint is None and (arm.trained is None or arm.trained.is_done())]
     with ray_session():
         serving.serve_forever(model_folders(ready), recipe.serve, display)
 
