@@ -66,6 +66,13 @@ class Arm:
     merged: Merged | None = None
     endpoint: Student | None = None
     """The student, where it is behind an endpoint: asked, never taught."""
+    budgets: Artefact | None = None
+    """Its answers cut at thinking budgets, where the recipe asks for them; none of one behind an endpoint, whose tokens nobody knows."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is nothing left to ask it."""
+        return self.scores.is_done() and (self.budgets is None or self.budgets.is_done())
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ class Graph:
         yield from (("train", arm.trained) for arm in self.arms if arm.trained and not arm.merged)
         yield from (("merge", arm.trained) for arm in self.arms if arm.trained and arm.merged)
         yield from (("evaluate", arm.scores) for arm in self.arms)
+        yield from (("cut", arm.budgets) for arm in self.arms if arm.budgets)
 
 
 def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Graph:
@@ -236,7 +244,8 @@ def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], exam: evaluation
             arm = f"{student}-{name}-s{seed}"
             weights = training.merging.handle(store, arm, hard, easy, model, how, alpha, seed)
             merged = Merged(name, merge_name, how, alpha, hard, easy, hard_matched and easy_matched)
-            made.append(Arm(arm, student, model, None, seed, weights, evaluation.handle(store, arm, weights, exam), merged))
+            scores = evaluation.handle(store, arm, weights, exam)
+            made.append(Arm(arm, student, model, None, seed, weights, scores, merged, budgets=_budgets(scores, exam)))
     return made
 
 
@@ -252,10 +261,17 @@ def _untouched(store: Store, student: str, settings: Student, exam: evaluation.E
     """Return arm 0 of a student; one behind an endpoint has no other."""
     name = f"{student}-{UNTOUCHED}"
     endpoint = None if settings.is_taught else settings
-    return Arm(name, student, settings.model, None, None, None, evaluation.handle(store, name, settings, exam), endpoint=endpoint)
+    scores = evaluation.handle(store, name, settings, exam)
+    budgets = _budgets(scores, exam) if endpoint is None else None
+    return Arm(name, student, settings.model, None, None, None, scores, endpoint=endpoint, budgets=budgets)
 
 
 def _taught(store: Store, student: str, model: str, mix: Mix, seed: int, exam: evaluation.Exam) -> Arm:
     name = f"{student}-{mix.name}-s{seed}"
     trained = training.handle(store, name, mix.artefact, model, mix.train, seed)
-    return Arm(name, student, model, mix, seed, trained, evaluation.handle(store, name, trained, exam))
+    scores = evaluation.handle(store, name, trained, exam)
+    return Arm(name, student, model, mix, seed, trained, scores, budgets=_budgets(scores, exam))
+
+
+def _budgets(scores: Artefact, exam: evaluation.Exam) -> Artefact | None:
+    return evaluation.budgets.handle(scores, exam) if exam.evaluate.budgets else None

@@ -8,8 +8,9 @@ again. Stages are joined here and nowhere else: what one needs of another is han
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from mixray import evaluation, mixing, overlaps, problems, report, serving, teachers, training
@@ -102,40 +103,51 @@ def merge_students(graph: Graph, store: Store, display: Display) -> None:
 
 def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
     """Ask every arm the benchmarks: those behind endpoints of their own, then the others, a few at a time."""
-    waiting = [arm for arm in graph.arms if not arm.scores.is_done()]
+    waiting = [arm for arm in graph.arms if not arm.is_asked]
     for arm in waiting:
         if arm.endpoint is not None:
             line = display.stage(f"ask {arm.name}")
-            ask_one(arm.scores, graph.exam, evaluation.behind_endpoint(arm.endpoint, recipe.evaluate), line)
+            ask_one(Sitting(arm.scores), graph.exam, partial(evaluation.behind_endpoint, arm.endpoint, recipe.evaluate), line)
     ours = [arm for arm in waiting if arm.endpoint is None]
     for start in range(0, len(ours), recipe.serve.students_at_once):
         group = ours[start : start + recipe.serve.students_at_once]
-        ask_group({arm.name: folder for arm, folder in zip(group, model_folders(group).values(), strict=True)},
-                  {arm.name: arm.scores for arm in group}, graph.exam, recipe.serve, display)  # fmt: skip
+        sittings = {arm.name: Sitting(arm.scores, arm.budgets) for arm in group}
+        ask_group(model_folders(group), sittings, graph.exam, recipe.serve, display)
 
 
-def ask_group(models: Mapping[str, str], scores: Mapping[str, Artefact], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
+@dataclass(frozen=True)
+class Sitting:
+    """What one arm's asking makes."""
+
+    scores: Artefact
+    budgets: Artefact | None = None
+
+
+def ask_group(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
     """Ask a few models side by side, served together behind one endpoint or each in an engine of its own."""
+    evaluate, askers = exam.evaluate, dict[str, Callable[[], evaluation.Asker]]()
     with ExitStack() as up:
-        askers: Mapping[str, evaluation.Asker]
-        if exam.evaluate.through == "engine":
-            askers = {name: evaluation.EngineStudent(model, serve, exam.evaluate, len(models)) for name, model in models.items()}
+        if evaluate.through == "engine":
+            askers = {name: partial(evaluation.EngineStudent, model, serve, evaluate, len(models)) for name, model in models.items()}
         else:
             line = display.stage(f"serve {len(models)} students")
             endpoint = up.enter_context(serving.serve_students(models, serve, progress=line))
             line.finish(endpoint.url)
-            at_once = max(1, exam.evaluate.concurrency // len(models))
-            askers = {name: evaluation.Student(endpoint.url, endpoint.key, name, exam.evaluate, at_once) for name in models}
+            at_once = max(1, evaluate.concurrency // len(models))
+            askers = {name: partial(evaluation.Student, endpoint.url, endpoint.key, name, evaluate, at_once) for name in models}
         lines = {name: display.stage(f"ask {name}") for name in models}
-        for _ in side_by_side([partial(ask_one, scores[name], exam, asker, lines[name]) for name, asker in askers.items()]):
+        calls = [partial(ask_one, sittings[name], exam, askers[name], lines[name], model) for name, model in models.items()]
+        for _ in side_by_side(calls):
             pass
 
 
-def ask_one(scores: Artefact, exam: evaluation.Exam, asker: evaluation.Asker, line: StageProgress) -> Artefact:
-    """Ask one model everything and tell how often it was right."""
-    made = evaluation.run(scores, exam, asker, line)
-    line.finish(evaluation.in_words(made.outcome))
-    return made
+def ask_one(sitting: Sitting, exam: evaluation.Exam, asker: Callable[[], evaluation.Asker], line: StageProgress, model: str = "") -> None:
+    """Ask one model everything, and to end what goes beyond a budget; tell how often it was right."""
+    told = evaluation.in_words(evaluation.run(sitting.scores, exam, asker(), line).outcome)
+    if sitting.budgets is not None:
+        made = evaluation.budgets.run(sitting.budgets, sitting.scores, model, exam, asker(), line)
+        told += "; forced: " + evaluation.budgets.in_words(made.outcome)
+    line.finish(told)
 
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:

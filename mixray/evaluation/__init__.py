@@ -1,5 +1,6 @@
 """Evaluation: students asked on held-out problems, every sample kept, truncation counted apart from wrong."""
 
+from mixray.evaluation import budgets
 from mixray.evaluation.client import Asker, Student, behind_endpoint
 from mixray.evaluation.exam import Exam, Rule, handle
 from mixray.evaluation.offline import EngineStudent
@@ -15,6 +16,7 @@ __all__ = [
     "Rule",
     "Student",
     "behind_endpoint",
+    "budgets",
     "can_be_judged",
     "handle",
     "in_words",

@@ -89,9 +89,10 @@ class Student:
         except Refused as error:
             return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
         seconds = time.monotonic() - began
+        told = form.with_reasoning(reply.text, reply.reasoning, reply.finish_reason)
         return Answer(
             question.name,
-            form.with_reasoning(reply.text, reply.reasoning, reply.finish_reason),
+            told if question.prompt_ids is None else reply.text,
             reply.finish_reason,
             reply.num_response_tokens or 0,
             seconds,

@@ -111,7 +111,7 @@ class EngineActor:
                 if done.finish_reason not in ("stop", "length"):
                     yield Answer(question.name, "", "error", 0, seconds, f"finish_reason {done.finish_reason!r}")
                     continue
-                text = form.with_reasoning(done.text, "", done.finish_reason)
+                text = form.with_reasoning(done.text, "", done.finish_reason) if question.prompt_ids is None else done.text
                 yield Answer(question.name, text, done.finish_reason, done.num_tokens, seconds, num_prompt_tokens=num_prompt)
 
 

@@ -17,11 +17,9 @@ from mixray.store import Store
 from mixray.verify import verify
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-DATA = DATA if DATA.is_dir() else Path(__file__).parents[2].parent / "shared" / "data"
-MATH_PROMPT = "Solve the following math problem and present the final answer in the format: Final Answer: \\boxed{your_answer}.\nProblem: 1+1?\nAnswer:"
-OTHER_PROMPT = (
-    "Solve the following math problem. Present the final answer in the format: Final Answer: \\boxed{your_answer}.\nProblem: 1+1?\nAnswer:"
-)
+AFTER = "Final Answer: \\boxed{your_answer}.\nProblem: 1+1?\nAnswer:"
+MATH_PROMPT = f"Solve the following math problem and present the final answer in the format: {AFTER}"
+OTHER_PROMPT = f"Solve the following math problem. Present the final answer in the format: {AFTER}"
 
 
 def evaluate(**given: Any) -> recipe.Evaluate:
