@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import Evaluate, Merge, ProblemSet, Recipe, Student, Train, nearest
+from mixray.recipe import Evaluate, LlmJudge, Merge, ProblemSet, Recipe, Student, Train, nearest
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -62,7 +62,10 @@ class Arm:
     seed: int | None
     trained: Artefact | None
     """Its weights, trained or merged."""
+    asked: Artefact
+    """Its answers as the rule judges them."""
     scores: Artefact
+    """The same with a judge's second opinions, where the recipe has a judge for them: what is reported."""
     merged: Merged | None = None
     endpoint: Student | None = None
     """The student, where it is behind an endpoint: asked, never taught."""
@@ -72,7 +75,7 @@ class Arm:
     @property
     def is_asked(self) -> bool:
         """Whether there is nothing left to ask it."""
-        return self.scores.is_done() and (self.budgets is None or self.budgets.is_done())
+        return self.asked.is_done() and (self.budgets is None or self.budgets.is_done())
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,9 @@ class Graph:
         yield from (("mix", mix.artefact) for mix in self.mixes)
         yield from (("train", arm.trained) for arm in self.arms if arm.trained and not arm.merged)
         yield from (("merge", arm.trained) for arm in self.arms if arm.trained and arm.merged)
-        yield from (("evaluate", arm.scores) for arm in self.arms)
+        yield from (("evaluate", arm.asked) for arm in self.arms)
         yield from (("cut", arm.budgets) for arm in self.arms if arm.budgets)
+        yield from (("opinions", arm.scores) for arm in self.arms if arm.scores != arm.asked)
 
 
 def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Graph:
@@ -125,31 +129,26 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
         MixrayError: a model is missing or a problem file cannot be read.
     """
     source = problems.handle(store, "train", recipe.problems)
-    exam = exam_of(recipe, store)
+    asked_of_students = exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed)
     used = sorted(recipe.teachers if every_teacher else {pool for blend in recipe.mixtures.values() for pool in blend.names})
     asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe.problems)) for name in used}
     judge, pools = recipe.judge, dict(asked)
     if judge is not None:
         pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
-    twice = overlaps.handle(store, source, dict(exam.benchmarks))
+    twice = overlaps.handle(store, source, dict(asked_of_students.benchmarks))
     mixes: list[Mix] = []
     arms: list[Arm] = []
     for student, settings in recipe.students.items():
-        arms.append(_untouched(store, student, settings, exam))
+        arms.append(_untouched(store, student, settings, asked_of_students))
         if not settings.is_taught:
             continue
         for mix in _mixes(recipe, store, settings.model, pools, twice):
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
-            arms += [_taught(store, student, settings.model, mix, seed, exam) for seed in recipe.seeds]
-        arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], exam)
+            arms += [_taught(store, student, settings.model, mix, seed, asked_of_students) for seed in recipe.seeds]
+        arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], asked_of_students)
     _refuse_a_name_twice(arms)
-    return Graph(source, exam, asked, pools, twice, mixes, arms)
-
-
-def exam_of(recipe: Recipe, store: Store) -> evaluation.Exam:
-    """Return what every arm of a recipe is asked."""
-    return exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed)
+    return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
 
 
 def exam(store: Store, evaluate: Evaluate, student_prompt: str, seed: int) -> evaluation.Exam:
@@ -170,6 +169,24 @@ def rule(source: ProblemSet) -> teachers.Rule:
 def asking() -> second_opinion.Asking:
     """Return how a judge is asked and understood."""
     return second_opinion.Asking(verify.judge_question, teachers.Rule(verify.read_opinions, verify.OPINION_POLICY, unboxed=False))
+
+
+def judged_scores(asked: Artefact, exam: evaluation.Exam, student: Artefact | None = None) -> Artefact:
+    """Return the scores that are reported: those asked, or the same with a judge's second opinions."""
+    judge = exam.evaluate.judge
+    if judge is None:
+        return asked
+    return evaluation.opinions.handle(asked, judgements(asked, judge, exam.seed), judge, student)
+
+
+def doubts(asked: Artefact, judge: LlmJudge) -> Artefact:
+    """Return the answers of an arm that a judge is asked about, as a problem set."""
+    return evaluation.opinions.doubts_handle(asked, judge, asking().rule.policy)
+
+
+def judgements(asked: Artefact, judge: LlmJudge, seed: int) -> Artefact:
+    """Return what a judge says about an arm's answers, as a pool."""
+    return teachers.handle(asked.store, asked.name, judge.teacher, doubts(asked, judge), seed, asking().rule, second_opinion.JUDGEMENTS)
 
 
 def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:
@@ -244,8 +261,9 @@ def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], exam: evaluation
             arm = f"{student}-{name}-s{seed}"
             weights = training.merging.handle(store, arm, hard, easy, model, how, alpha, seed)
             merged = Merged(name, merge_name, how, alpha, hard, easy, hard_matched and easy_matched)
-            scores = evaluation.handle(store, arm, weights, exam)
-            made.append(Arm(arm, student, model, None, seed, weights, scores, merged, budgets=_budgets(scores, exam)))
+            asked = evaluation.handle(store, arm, weights, exam)
+            scores = judged_scores(asked, exam, weights)
+            made.append(Arm(arm, student, model, None, seed, weights, asked, scores, merged, budgets=_budgets(asked, exam)))
     return made
 
 
@@ -261,16 +279,16 @@ def _untouched(store: Store, student: str, settings: Student, exam: evaluation.E
     """Return arm 0 of a student; one behind an endpoint has no other."""
     name = f"{student}-{UNTOUCHED}"
     endpoint = None if settings.is_taught else settings
-    scores = evaluation.handle(store, name, settings, exam)
-    budgets = _budgets(scores, exam) if endpoint is None else None
-    return Arm(name, student, settings.model, None, None, None, scores, endpoint=endpoint, budgets=budgets)
+    asked = evaluation.handle(store, name, settings, exam)
+    budgets = _budgets(asked, exam) if endpoint is None else None
+    return Arm(name, student, settings.model, None, None, None, asked, judged_scores(asked, exam), endpoint=endpoint, budgets=budgets)
 
 
 def _taught(store: Store, student: str, model: str, mix: Mix, seed: int, exam: evaluation.Exam) -> Arm:
     name = f"{student}-{mix.name}-s{seed}"
     trained = training.handle(store, name, mix.artefact, model, mix.train, seed)
-    scores = evaluation.handle(store, name, trained, exam)
-    return Arm(name, student, model, mix, seed, trained, scores, budgets=_budgets(scores, exam))
+    asked = evaluation.handle(store, name, trained, exam)
+    return Arm(name, student, model, mix, seed, trained, asked, judged_scores(asked, exam, trained), budgets=_budgets(asked, exam))
 
 
 def _budgets(scores: Artefact, exam: evaluation.Exam) -> Artefact | None:

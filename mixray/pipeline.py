@@ -8,21 +8,16 @@ again. Stages are joined here and nowhere else: what one needs of another is han
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 
-from mixray import evaluation, mixing, overlaps, problems, report, serving, teachers, training
+from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, teachers, training
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
-from mixray.models import resolve
-from mixray.progress import Display, StageProgress
-from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
+from mixray.progress import Display
+from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
-from mixray.threads import side_by_side
 from mixray.verify import verify
 
 
@@ -41,17 +36,14 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         mix_pools(recipe, graph, store, display)
         train_students(recipe, graph, store, display)
         merge_students(graph, store, display)
-        ask_students(recipe, graph, display)
+        examine.ask_students(graph.arms, graph.exam, recipe.serve, display)
+        examine.judge_students(graph.arms, graph.exam, display)
         return write_report(recipe, graph, store, display)
 
 
 def gather_problems(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Read the training problems and the benchmarks."""
-    benchmarks = {name: asked.problem_set for name, asked in recipe.evaluate.benchmarks.items()}
-    for name, source in {"train": recipe.problems, **benchmarks}.items():
-        line = display.stage(f"problems {name}")
-        out = problems.run(store, name, source, verify, line).outcome
-        line.finish(f"{out['num_problems']} problems, {out['num_set_aside']} set aside")
+    examine.read_problems({"train": recipe.problems, **examine.benchmark_sets(recipe.evaluate)}, store, display)
 
 
 def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -99,55 +91,6 @@ def merge_students(graph: Graph, store: Store, display: Display) -> None:
         of = arm.merged
         out = training.merging.run(store, arm.name, of.hard, of.easy, arm.model, of.how, of.alpha, arm.seed, line).outcome
         line.finish(f"{of.how.method}, {of.alpha:g} of {of.how.hard} over {of.how.easy}; {out['num_tensors']} tensors")
-
-
-def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
-    """Ask every arm the benchmarks: those behind endpoints of their own, then the others, a few at a time."""
-    waiting = [arm for arm in graph.arms if not arm.is_asked]
-    for arm in waiting:
-        if arm.endpoint is not None:
-            line = display.stage(f"ask {arm.name}")
-            ask_one(Sitting(arm.scores), graph.exam, partial(evaluation.behind_endpoint, arm.endpoint, recipe.evaluate), line)
-    ours = [arm for arm in waiting if arm.endpoint is None]
-    for start in range(0, len(ours), recipe.serve.students_at_once):
-        group = ours[start : start + recipe.serve.students_at_once]
-        sittings = {arm.name: Sitting(arm.scores, arm.budgets) for arm in group}
-        ask_group(model_folders(group), sittings, graph.exam, recipe.serve, display)
-
-
-@dataclass(frozen=True)
-class Sitting:
-    """What one arm's asking makes."""
-
-    scores: Artefact
-    budgets: Artefact | None = None
-
-
-def ask_group(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
-    """Ask a few models side by side, served together behind one endpoint or each in an engine of its own."""
-    evaluate, askers = exam.evaluate, dict[str, Callable[[], evaluation.Asker]]()
-    with ExitStack() as up:
-        if evaluate.through == "engine":
-            askers = {name: partial(evaluation.EngineStudent, model, serve, evaluate, len(models)) for name, model in models.items()}
-        else:
-            line = display.stage(f"serve {len(models)} students")
-            endpoint = up.enter_context(serving.serve_students(models, serve, progress=line))
-            line.finish(endpoint.url)
-            at_once = max(1, evaluate.concurrency // len(models))
-            askers = {name: partial(evaluation.Student, endpoint.url, endpoint.key, name, evaluate, at_once) for name in models}
-        lines = {name: display.stage(f"ask {name}") for name in models}
-        calls = [partial(ask_one, sittings[name], exam, askers[name], lines[name], model) for name, model in models.items()]
-        for _ in side_by_side(calls):
-            pass
-
-
-def ask_one(sitting: Sitting, exam: evaluation.Exam, asker: Callable[[], evaluation.Asker], line: StageProgress, model: str = "") -> None:
-    """Ask one model everything, and to end what goes beyond a budget; tell how often it was right."""
-    told = evaluation.in_words(evaluation.run(sitting.scores, exam, asker(), line).outcome)
-    if sitting.budgets is not None:
-        made = evaluation.budgets.run(sitting.budgets, sitting.scores, model, exam, asker(), line)
-        told += "; forced: " + evaluation.budgets.in_words(made.outcome)
-    line.finish(told)
 
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
@@ -224,10 +167,10 @@ def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Ar
             redone.append((pool, change))
             line.finish(f"{sum(change.changes.values()):,} of {change.num_traces:,} verdicts changed")
         for arm in graph.arms:
-            if evaluation.can_be_judged(arm.scores):
+            if evaluation.can_be_judged(arm.asked):
                 line = display.stage(f"verdicts {arm.name}")
-                again = evaluation.judge_again(arm.scores, graph.exam)
-                redone.append((arm.scores, again))
+                again = evaluation.judge_again(arm.asked, graph.exam)
+                redone.append((arm.asked, again))
                 line.finish(f"{sum(again.changes.values()):,} of {again.num_traces:,} verdicts changed")
     return redone
 
@@ -237,9 +180,4 @@ def serve(recipe: Recipe, store: Store, display: Display) -> None:
     graph = build_graph(recipe, store)
     ready = [arm for arm in graph.arms if arm.endpoint is None and (arm.trained is None or arm.trained.is_done())]
     with ray_session():
-        serving.serve_forever(model_folders(ready), recipe.serve, display)
-
-
-def model_folders(arms: list[Arm]) -> dict[str, str]:
-    """Return what the endpoint loads for each arm: the trained folder, or the untouched model."""
-    return {arm.name: str(arm.trained.local_folder()) if arm.trained else resolve(arm.model) for arm in arms}
+        serving.serve_forever(examine.model_folders(ready), recipe.serve, display)

@@ -1,6 +1,6 @@
 """Evaluation: students asked on held-out problems, every sample kept, truncation counted apart from wrong."""
 
-from mixray.evaluation import budgets
+from mixray.evaluation import budgets, opinions
 from mixray.evaluation.client import Asker, Student, behind_endpoint
 from mixray.evaluation.exam import Exam, Rule, handle
 from mixray.evaluation.offline import EngineStudent
@@ -21,5 +21,6 @@ __all__ = [
     "handle",
     "in_words",
     "judge_again",
+    "opinions",
     "run",
 ]

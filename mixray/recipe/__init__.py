@@ -3,6 +3,7 @@
 `recipe_file.py` reads them from YAML. A recipe knows nothing of Ray.
 """
 
+from mixray.recipe.alone import Alone
 from mixray.recipe.benchmarks import BENCHMARKS, Benchmark
 from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge, Merging
@@ -32,6 +33,7 @@ __all__ = [
     "BENCHMARKS",
     "KINDS_OF_TEACHER",
     "NAME",
+    "Alone",
     "AnyTeacher",
     "Asked",
     "AskedTeacher",

@@ -79,12 +79,12 @@ def filled(benchmarks: Any, preset: str | None, one_number: bool) -> Any:
     if isinstance(benchmarks, str):
         benchmarks = [benchmarks]
     if isinstance(benchmarks, list | tuple) and all(isinstance(name, str) for name in benchmarks):
-        unknown = [name for name in benchmarks if name not in BENCHMARKS]
-        if unknown:
-            raise ValueError(f"no shipped benchmark is called {unknown[0]!r}; there are {sorted(BENCHMARKS)}, or name problem sets")
         benchmarks = {name: {} for name in benchmarks}
     if not isinstance(benchmarks, dict):
         return benchmarks
+    unknown = [name for name, given in benchmarks.items() if not given and name not in BENCHMARKS]
+    if unknown:
+        raise ValueError(f"no shipped benchmark is called {unknown[0]!r}; there are {sorted(BENCHMARKS)}, or give a problem set")
     return {name: _filled_one(name, given, preset, one_number) for name, given in benchmarks.items()}
 
 
