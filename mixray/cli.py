@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixray.errors import MixrayError, RecipeError
+from mixray.evaluate_cli import evaluate
 from mixray.mixture_cli import mixture
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
 from mixray.pool_cli import pool
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status):
+for command in (run, sweep, plan, status, evaluate):
     app.command()(command)
 for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student)):
     app.add_typer(commands, name=name)
@@ -50,7 +51,7 @@ def verify(
     response: Annotated[str, typer.Option(help="the key of the response")] = "response",
     gold: Annotated[str, typer.Option(help="the key of the right answer")] = "answer",
     unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts (GSM8K)")] = False,
-    redo: Annotated[bool, typer.Option("--redo", help="judge the pools of a recipe again; nothing is asked")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="judge the pools and scores of a recipe again; nothing is asked")] = False,
     storage: StorageOption = "./runs",
     overrides: SetOption = None,
 ) -> None:

@@ -38,6 +38,7 @@ LONGEST_CONNECT_SECONDS = 30.0
 POOL_CONNECTIONS = 16
 MOST_REPLY_BYTES = 64 * 2**20
 REASON_CHARACTERS = 300
+CHAT, COMPLETIONS = "chat/completions", "completions"
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Client:
 
     def __init__(self, url: str, key: str | None, timeout_seconds: float, max_tries: int, concurrency: int) -> None:
         """Args are the base URL up to /v1, the key to send if any, and limits: of one try, of tries, of connections."""
-        self.url, self.timeout_seconds, self.max_tries = completions_url(url), timeout_seconds, max_tries
+        self.url, self.timeout_seconds, self.max_tries = url, timeout_seconds, max_tries
         self.num_answered = 0
         self._key, self._paused_until = key, 0.0
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
@@ -95,7 +96,7 @@ class Client:
         for pool in self._pools:
             await pool.aclose()
 
-    async def ask(self, body: Mapping[str, Any], seed: int, read: Callable[[Any], T]) -> T:
+    async def ask(self, body: Mapping[str, Any], seed: int, read: Callable[[Any], T], route: str = CHAT) -> T:
         """Return what `read` makes of the endpoint's reply.
 
         Tries turned away by a limit (HTTP 429) count only since another question was last answered: until then the endpoint was well,
@@ -105,6 +106,7 @@ class Client:
             body: of the request.
             seed: spreads the waits, so that a crowd does not come back as one.
             read: takes the parsed JSON; where it raises ValueError, KeyError or the like, the reply is unreadable and asked for again.
+            route: what is asked of the endpoint.
 
         Raises:
             KeyRefused: HTTP 401, and 403 where nothing was answered yet; later, a 403 is said of the question.
@@ -116,7 +118,7 @@ class Client:
         while True:
             await self._wait_out_pause(chance)
             try:
-                reply = read(await self._post(content))
+                reply = read(await self._post(content, completions_url(self.url, route)))
                 self.num_answered += 1
                 return reply
             except _Passing as error:
@@ -132,9 +134,9 @@ class Client:
                 raise Refused(str(trouble))
             await self._back_off(trouble, num_tries, chance)
 
-    async def _post(self, content: bytes) -> Any:
+    async def _post(self, content: bytes, url: str) -> Any:
         try:
-            async with asyncio.timeout(self.timeout_seconds), self._response(content) as response:
+            async with asyncio.timeout(self.timeout_seconds), self._response(content, url) as response:
                 data = bytearray()
                 async for piece in response.aiter_bytes():
                     data += piece
@@ -157,11 +159,11 @@ class Client:
         raise KeyRefused(reason) if status in KEY_STATUS and not self.num_answered else Refused(reason)
 
     @contextlib.asynccontextmanager
-    async def _response(self, content: bytes) -> AsyncIterator[httpx.Response]:
+    async def _response(self, content: bytes, url: str) -> AsyncIterator[httpx.Response]:
         least = min(range(len(self._pools)), key=self._in_flight.__getitem__)
         self._in_flight[least] += 1
         try:
-            async with self._pools[least].stream("POST", self.url, content=content) as response:
+            async with self._pools[least].stream("POST", url, content=content) as response:
                 yield response
         finally:
             self._in_flight[least] -= 1
@@ -184,9 +186,9 @@ class Client:
         return (reason.replace(self._key, "***") if self._key else reason)[:REASON_CHARACTERS]
 
 
-def completions_url(url: str) -> str:
+def completions_url(url: str, route: str = CHAT) -> str:
     """Return where questions are posted to, from a base URL up to and including /v1."""
-    return f"{url.rstrip('/')}/chat/completions"
+    return f"{url.rstrip('/')}/{route}"
 
 
 def read_reply(reply: Any) -> Reply:
@@ -196,12 +198,25 @@ def read_reply(reply: Any) -> Reply:
         ValueError: an error in place of an answer (some endpoints send it as a success), or an answer that is not text; KeyError and the
             like where the reply has another shape.
     """
+    message = _choice(reply)["message"]
+    reasoning = next((said for field in ("reasoning_content", "reasoning") if isinstance(said := message.get(field), str) and said), "")
+    return _reply(reply, message.get("content"), reasoning)
+
+
+def read_completion(reply: Any) -> Reply:
+    """Return the first choice of a text completion; raises as `read_reply` does."""
+    return _reply(reply, _choice(reply)["text"], "")
+
+
+def _choice(reply: Any) -> Any:
     if reply.get("error") and not reply.get("choices"):
         raise ValueError(f"an error in place of an answer: {json.dumps(reply['error'])}")
-    choice = reply["choices"][0]
-    message, usage = choice["message"], reply.get("usage") or {}
-    text, finish_reason = message.get("content") or "", choice["finish_reason"]
-    reasoning = next((said for field in ("reasoning_content", "reasoning") if isinstance(said := message.get(field), str) and said), "")
+    return reply["choices"][0]
+
+
+def _reply(reply: Any, text: Any, reasoning: str) -> Reply:
+    usage, finish_reason = reply.get("usage") or {}, reply["choices"][0]["finish_reason"]
+    text = text or ""
     if not isinstance(text, str) or not isinstance(finish_reason, str):
         raise ValueError(f"finish_reason {finish_reason!r} and content of type {type(text).__name__}")
     return Reply(text, reasoning, finish_reason, _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))

@@ -56,3 +56,18 @@ def with_thinking(text: str, tags: tuple[str, str], opened: bool, keep: bool) ->
         return text
     after = text.rpartition(CLOSE)[2]
     return after.partition(OPEN)[0].lstrip()
+
+
+def with_reasoning(text: str, reasoning: str, finish_reason: str, tags: tuple[str, str] = THINK_TAGS) -> str:
+    """Return an answer as the model would have written it: what an endpoint tells apart as its reasoning, in `tags`, before the rest.
+
+    Thinking that was cut off stays open. An answer that closes thinking it never opened is given the opening tag, which stood in the
+    endpoint's prompt.
+    """
+    opening, closing = tags
+    if reasoning:
+        ended = text.strip() or finish_reason != "length"
+        return f"{opening}\n{reasoning}" + (f"\n{closing}\n\n{text}" if ended else "")
+    if opening and closing and closing in text and opening not in text.partition(closing)[0]:
+        return f"{opening}{text}"
+    return text

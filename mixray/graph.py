@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import Merge, ProblemSet, Recipe, Train, nearest
+from mixray.recipe import Evaluate, LlmJudge, Merge, ProblemSet, Recipe, Student, Train, nearest
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -57,12 +57,25 @@ class Arm:
     name: str
     student: str
     model: str
+    """The student's base model; of one behind an endpoint its name there."""
     mix: Mix | None
     seed: int | None
     trained: Artefact | None
     """Its weights, trained or merged."""
+    asked: Artefact
+    """Its answers as the rule judges them."""
     scores: Artefact
+    """The same with a judge's second opinions, where the recipe has a judge for them: what is reported."""
     merged: Merged | None = None
+    endpoint: Student | None = None
+    """The student, where it is behind an endpoint: asked, never taught."""
+    budgets: Artefact | None = None
+    """Its answers cut at thinking budgets, where the recipe asks for them; none of one behind an endpoint, whose tokens nobody knows."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is nothing left to ask it."""
+        return self.asked.is_done() and (self.budgets is None or self.budgets.is_done())
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,8 @@ class Graph:
     """Everything a recipe stands for, in the order in which it is made."""
 
     problems: Artefact
-    benchmarks: dict[str, Artefact]
+    exam: evaluation.Exam
+    """What every arm is asked."""
     asked: dict[str, Artefact]
     """The pools as the rule judges them."""
     pools: dict[str, Artefact]
@@ -79,6 +93,11 @@ class Graph:
     """What the problems have in common with one another and with the benchmarks."""
     mixes: list[Mix]
     arms: list[Arm]
+
+    @property
+    def benchmarks(self) -> dict[str, Artefact]:
+        """The problems the arms are asked, by benchmark."""
+        return dict(self.exam.benchmarks)
 
     @property
     def mixtures(self) -> dict[str, Artefact]:
@@ -97,7 +116,9 @@ class Graph:
         yield from (("mix", mix.artefact) for mix in self.mixes)
         yield from (("train", arm.trained) for arm in self.arms if arm.trained and not arm.merged)
         yield from (("merge", arm.trained) for arm in self.arms if arm.trained and arm.merged)
-        yield from (("evaluate", arm.scores) for arm in self.arms)
+        yield from (("evaluate", arm.asked) for arm in self.arms)
+        yield from (("cut", arm.budgets) for arm in self.arms if arm.budgets)
+        yield from (("opinions", arm.scores) for arm in self.arms if arm.scores != arm.asked)
 
 
 def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Graph:
@@ -108,24 +129,36 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
         MixrayError: a model is missing or a problem file cannot be read.
     """
     source = problems.handle(store, "train", recipe.problems)
-    benchmarks = {name: problems.handle(store, name, asked_of) for name, asked_of in recipe.evaluate.benchmarks.items()}
+    asked_of_students = exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed)
     used = sorted(recipe.teachers if every_teacher else {pool for blend in recipe.mixtures.values() for pool in blend.names})
     asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe.problems)) for name in used}
     judge, pools = recipe.judge, dict(asked)
     if judge is not None:
         pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
-    twice = overlaps.handle(store, source, benchmarks)
+    twice = overlaps.handle(store, source, dict(asked_of_students.benchmarks))
     mixes: list[Mix] = []
     arms: list[Arm] = []
     for student, settings in recipe.students.items():
-        arms.append(_arm(recipe, store, student, settings.model, None, None, benchmarks))
+        arms.append(_untouched(store, student, settings, asked_of_students))
+        if not settings.is_taught:
+            continue
         for mix in _mixes(recipe, store, settings.model, pools, twice):
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
-            arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
-        arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], benchmarks)
+            arms += [_taught(store, student, settings.model, mix, seed, asked_of_students) for seed in recipe.seeds]
+        arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], asked_of_students)
     _refuse_a_name_twice(arms)
-    return Graph(source, benchmarks, asked, pools, twice, mixes, arms)
+    return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
+
+
+def exam(store: Store, evaluate: Evaluate, student_prompt: str, seed: int) -> evaluation.Exam:
+    """Return what is asked, with or without a recipe.
+
+    Raises:
+        SourceError: a problem file is missing.
+    """
+    benchmarks = {name: problems.handle(store, name, asked_of.problem_set) for name, asked_of in evaluate.benchmarks.items()}
+    return evaluation.Exam(benchmarks, evaluate, student_prompt, seed, evaluation.Rule(verify.verify, verify.POLICY))
 
 
 def rule(source: ProblemSet) -> teachers.Rule:
@@ -136,6 +169,24 @@ def rule(source: ProblemSet) -> teachers.Rule:
 def asking() -> second_opinion.Asking:
     """Return how a judge is asked and understood."""
     return second_opinion.Asking(verify.judge_question, teachers.Rule(verify.read_opinions, verify.OPINION_POLICY, unboxed=False))
+
+
+def judged_scores(asked: Artefact, exam: evaluation.Exam, student: Artefact | None = None) -> Artefact:
+    """Return the scores that are reported: those asked, or the same with a judge's second opinions."""
+    judge = exam.evaluate.judge
+    if judge is None:
+        return asked
+    return evaluation.opinions.handle(asked, judgements(asked, judge, exam.seed), judge, student)
+
+
+def doubts(asked: Artefact, judge: LlmJudge) -> Artefact:
+    """Return the answers of an arm that a judge is asked about, as a problem set."""
+    return evaluation.opinions.doubts_handle(asked, judge, asking().rule.policy)
+
+
+def judgements(asked: Artefact, judge: LlmJudge, seed: int) -> Artefact:
+    """Return what a judge says about an arm's answers, as a pool."""
+    return teachers.handle(asked.store, asked.name, judge.teacher, doubts(asked, judge), seed, asking().rule, second_opinion.JUDGEMENTS)
 
 
 def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:
@@ -198,7 +249,7 @@ def merge_names(recipe: Recipe) -> dict[str, tuple[str, float]]:
     return names
 
 
-def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], benchmarks: dict[str, Artefact]) -> list[Arm]:
+def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], exam: evaluation.Exam) -> list[Arm]:
     """Return the merges of one student's trained arms: each of two arms of one seed."""
     trained = {(arm.mix.name, arm.seed): (arm.trained, arm.mix.matched) for arm in arms if arm.mix and arm.trained}
     student, model = arms[0].student, arms[0].model
@@ -210,7 +261,9 @@ def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], benchmarks: dict
             arm = f"{student}-{name}-s{seed}"
             weights = training.merging.handle(store, arm, hard, easy, model, how, alpha, seed)
             merged = Merged(name, merge_name, how, alpha, hard, easy, hard_matched and easy_matched)
-            made.append(Arm(arm, student, model, None, seed, weights, _scores(recipe, store, arm, weights, benchmarks), merged))
+            asked = evaluation.handle(store, arm, weights, exam)
+            scores = judged_scores(asked, exam, weights)
+            made.append(Arm(arm, student, model, None, seed, weights, asked, scores, merged, budgets=_budgets(asked, exam)))
     return made
 
 
@@ -222,11 +275,21 @@ def _refuse_a_name_twice(arms: list[Arm]) -> None:
         raise RecipeError("Two arms come to the same name", seen=twice[0], rule="<student>-<mixture>-s<seed>", do="rename a student")
 
 
-def _scores(recipe: Recipe, store: Store, name: str, student: Artefact | str, benchmarks: dict[str, Artefact]) -> Artefact:
-    return evaluation.handle(store, name, student, benchmarks, recipe.evaluate, recipe.student_prompt, recipe.seed)
+def _untouched(store: Store, student: str, settings: Student, exam: evaluation.Exam) -> Arm:
+    """Return arm 0 of a student; one behind an endpoint has no other."""
+    name = f"{student}-{UNTOUCHED}"
+    endpoint = None if settings.is_taught else settings
+    asked = evaluation.handle(store, name, settings, exam)
+    budgets = _budgets(asked, exam) if endpoint is None else None
+    return Arm(name, student, settings.model, None, None, None, asked, judged_scores(asked, exam), endpoint=endpoint, budgets=budgets)
 
 
-def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:
-    name = f"{student}-{UNTOUCHED}" if mix is None else f"{student}-{mix.name}-s{seed}"
-    trained = training.handle(store, name, mix.artefact, model, mix.train, seed) if mix is not None and seed is not None else None
-    return Arm(name, student, model, mix, seed, trained, _scores(recipe, store, name, trained or model, benchmarks))
+def _taught(store: Store, student: str, model: str, mix: Mix, seed: int, exam: evaluation.Exam) -> Arm:
+    name = f"{student}-{mix.name}-s{seed}"
+    trained = training.handle(store, name, mix.artefact, model, mix.train, seed)
+    asked = evaluation.handle(store, name, trained, exam)
+    return Arm(name, student, model, mix, seed, trained, asked, judged_scores(asked, exam, trained), budgets=_budgets(asked, exam))
+
+
+def _budgets(scores: Artefact, exam: evaluation.Exam) -> Artefact | None:
+    return evaluation.budgets.handle(scores, exam) if exam.evaluate.budgets else None

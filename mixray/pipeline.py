@@ -9,18 +9,15 @@ again. Stages are joined here and nowhere else: what one needs of another is han
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 
-from mixray import evaluation, mixing, overlaps, problems, report, serving, teachers, training
+from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, teachers, training
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
-from mixray.models import resolve
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
-from mixray.threads import side_by_side
 from mixray.verify import verify
 
 
@@ -39,16 +36,14 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         mix_pools(recipe, graph, store, display)
         train_students(recipe, graph, store, display)
         merge_students(graph, store, display)
-        ask_students(recipe, graph, display)
+        examine.ask_students(graph.arms, graph.exam, recipe.serve, display)
+        examine.judge_students(graph.arms, graph.exam, display)
         return write_report(recipe, graph, store, display)
 
 
 def gather_problems(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Read the training problems and the benchmarks."""
-    for name, source in {"train": recipe.problems, **recipe.evaluate.benchmarks}.items():
-        line = display.stage(f"problems {name}")
-        out = problems.run(store, name, source, verify, line).outcome
-        line.finish(f"{out['num_problems']} problems, {out['num_set_aside']} set aside")
+    examine.read_problems({"train": recipe.problems, **examine.benchmark_sets(recipe.evaluate)}, store, display)
 
 
 def ask_teachers(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -96,28 +91,6 @@ def merge_students(graph: Graph, store: Store, display: Display) -> None:
         of = arm.merged
         out = training.merging.run(store, arm.name, of.hard, of.easy, arm.model, of.how, of.alpha, arm.seed, line).outcome
         line.finish(f"{of.how.method}, {of.alpha:g} of {of.how.hard} over {of.how.easy}; {out['num_tensors']} tensors")
-
-
-def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
-    """Serve the students, a few at a time, and ask them the benchmarks over HTTP."""
-    waiting = [arm for arm in graph.arms if not arm.scores.is_done()]
-    unboxed = {name: source.counts_unboxed for name, source in recipe.evaluate.benchmarks.items()}
-    for start in range(0, len(waiting), recipe.serve.students_at_once):
-        group = waiting[start : start + recipe.serve.students_at_once]
-        line = display.stage(f"serve {len(group)} students")
-        with serving.serve_students(model_folders(group), recipe.serve, progress=line) as endpoint:
-            line.finish(endpoint.url)
-            lines = [display.stage(f"ask {arm.name}") for arm in group]
-            calls = [
-                partial(
-                    evaluation.run, arm.scores, graph.benchmarks, endpoint, recipe.evaluate, recipe.student_prompt, recipe.seed,
-                    verify, unboxed, line, arms_at_once=len(group),
-                )
-                for arm, line in zip(group, lines, strict=True)
-            ]  # fmt: skip
-            for number, scores in side_by_side(calls):
-                told = (f"{name} {out['accuracy']:.1%}" for name, out in scores.outcome["benchmarks"].items())
-                lines[number].finish(", ".join(told))
 
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
@@ -183,27 +156,28 @@ def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: 
     return pool
 
 
-def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Artefact, teachers.Redone]]:
-    """Judge the recipe's pools by the present policy, asking nobody; return each with what changed."""
+def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Artefact, teachers.Redone | evaluation.Redone]]:
+    """Judge the recipe's pools, and the scores that are there, by the present policy, asking nobody; return each with what changed."""
     graph = build_graph(recipe, store, every_teacher=True)
-    redone = []
+    redone: list[tuple[Artefact, teachers.Redone | evaluation.Redone]] = []
     with disk_errors_explained(store.url):
         for name, pool in graph.asked.items():
             line = display.stage(f"verdicts {name}")
             change = teachers.judge_again(pool, recipe.teachers[name], graph.problems, rule(recipe.problems), line)
             redone.append((pool, change))
             line.finish(f"{sum(change.changes.values()):,} of {change.num_traces:,} verdicts changed")
+        for arm in graph.arms:
+            if evaluation.can_be_judged(arm.asked):
+                line = display.stage(f"verdicts {arm.name}")
+                again = evaluation.judge_again(arm.asked, graph.exam)
+                redone.append((arm.asked, again))
+                line.finish(f"{sum(again.changes.values()):,} of {again.num_traces:,} verdicts changed")
     return redone
 
 
 def serve(recipe: Recipe, store: Store, display: Display) -> None:
     """Serve every student that is trained, and the untouched ones, until interrupted."""
     graph = build_graph(recipe, store)
-    ready = [arm for arm in graph.arms if arm.trained is None or arm.trained.is_done()]
+    ready = [arm for arm in graph.arms if arm.endpoint is None and (arm.trained is None or arm.trained.is_done())]
     with ray_session():
-        serving.serve_forever(model_folders(ready), recipe.serve, display)
-
-
-def model_folders(arms: list[Arm]) -> dict[str, str]:
-    """Return what the endpoint loads for each arm: the trained folder, or the untouched model."""
-    return {arm.name: str(arm.trained.local_folder()) if arm.trained else resolve(arm.model) for arm in arms}
+        serving.serve_forever(examine.model_folders(ready), recipe.serve, display)

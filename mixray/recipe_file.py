@@ -45,14 +45,17 @@ def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
         raise _explain(error) from None
 
 
-def parse_part(kind: type[Part], data: dict[str, Any]) -> Any:
+def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | None = None) -> Any:
     """Validate one piece of a recipe, given on a command line; what is None is left to its default.
 
     Raises:
         RecipeError: a key is unknown, or a value breaks its rule.
     """
+    data = {key: value for key, value in data.items() if value is not None}
+    for override in overrides or []:
+        _apply(data, override)
     try:
-        return kind.model_validate({key: value for key, value in data.items() if value is not None})
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or kind.__name__

@@ -106,6 +106,24 @@ SCORE = pa.schema(
 )
 
 
+# One row per sample of a scores artefact and thinking budget.
+BUDGET = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("problem_id", pa.string()),
+        ("sample", pa.int32()),
+        ("budget_tokens", pa.int32()),
+        ("forced", pa.bool_()),  # the answer was longer: cut there, and the student made to state its result
+        ("response", pa.string()),  # the cut answer, the closing and what the student said then; null where not forced
+        ("finish_reason", pa.string()),  # stop | length | error, of what the student said last
+        ("num_response_tokens", pa.int32()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),
+        ("verdict_reason", pa.string()),
+    ]
+)
+
+
 def digest(value: Any, length: int = 64) -> str:
     """Return the first `length` hex digits of the sha256 of `value` as canonical JSON (sorted keys, UTF-8)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

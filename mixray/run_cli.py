@@ -87,7 +87,10 @@ def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides:
 
 
 def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
-    num_benchmark = sum(source.num_problems or 0 for source in recipe.evaluate.benchmarks.values())
+    evaluate = recipe.evaluate
+    num_benchmark = sum(
+        (asked.num_problems or asked.num_published or 0) * evaluate.samples_of(name) for name, asked in evaluate.benchmarks.items()
+    )
     used = {pool for blend in recipe.mixtures.values() for pool in blend.names}
     asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
     asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
@@ -96,7 +99,7 @@ def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
     return {
         "teacher answers": asked,
         "arms": num_arms,
-        "student answers": num_arms * num_benchmark * recipe.evaluate.num_samples,
+        "student answers": num_arms * num_benchmark,
         "GPUs at once": f"{gpus:g}",
     }
 

@@ -10,24 +10,27 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
-    "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub",
+    "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "report"}
+COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
     "problems": FLOOR | {"problems", "tiny"},
     "tiny": FLOOR | {"tiny", "training", "verify"},
     "graph": FLOOR | STAGES,
-    "pipeline": FLOOR | STAGES | {"graph"},
+    "examine": FLOOR | STAGES | {"graph"},
+    "pipeline": FLOOR | STAGES | {"graph", "examine"},
     "terminal": set(),
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
+    "evaluate_cli": FLOOR | STAGES | {"graph", "examine", "terminal", "options"},
     "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "conversation": FLOOR | {"training", "terminal"},
     "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli", "student_cli"},
+    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options"} | COMMANDS,
 }
 
 

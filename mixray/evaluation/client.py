@@ -7,32 +7,28 @@ Nothing is kept here: what survives a kill is the caller's business.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from mixray import recipe
-from mixray.chat import Messages
-from mixray.completions import Client, Refused, Reply, read_reply
+from mixray import form, recipe
+from mixray.completions import COMPLETIONS, Client, Refused, Reply, read_completion, read_reply
+from mixray.errors import EvaluationError
+from mixray.evaluation.exam import Name, Question
 
 MAX_TRIES = 6
-
-
-@dataclass(frozen=True)
-class Question:
-    """One sample to ask for: `name` comes back with the answer."""
-
-    name: tuple[str, str, int]
-    messages: Messages
-    seed: int
+# vLLM's own sampling parameters. A model's generation_config would have its way with those that are not said; other servers know none of
+# them, and some refuse what they do not know.
+VLLM_SAMPLING: Mapping[str, Any] = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 @dataclass(frozen=True)
 class Answer:
     """What came back. `finish_reason` is stop, length or error; with error, `error` says why and there is no response."""
 
-    name: tuple[str, str, int]
+    name: Name
     response: str
     finish_reason: str
     num_response_tokens: int
@@ -41,11 +37,27 @@ class Answer:
     num_prompt_tokens: int | None = None
 
 
+class Asker(Protocol):
+    """Whoever puts questions to one student."""
+
+    def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
+        """Yield one answer per question, in the order they come."""
+
+
 class Student:
     """One model behind an OpenAI-compatible endpoint, asked as the recipe's `evaluate` part says; no stop strings are ever sent."""
 
-    def __init__(self, url: str, key: str, model_id: str, evaluate: recipe.Evaluate, concurrency: int) -> None:
-        self.model_id, self.evaluate, self.concurrency = model_id, evaluate, concurrency
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        model_id: str,
+        evaluate: recipe.Evaluate,
+        concurrency: int,
+        further: Mapping[str, Any] = VLLM_SAMPLING,
+    ) -> None:
+        """Args are where to ask, the key, whom, how, with how many questions at once; further keys of each request, None to drop one."""
+        self.model_id, self.evaluate, self.concurrency, self.further = model_id, evaluate, concurrency, further
         self.client = Client(url, key, evaluate.timeout_seconds, MAX_TRIES, concurrency)
 
     async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
@@ -70,13 +82,17 @@ class Student:
         """Return the answer to one question, after as many tries as can help."""
         began = time.monotonic()
         try:
-            reply = await self.client.ask(self._body(question), question.seed, _read)
+            if question.prompt_ids is None:
+                reply = await self.client.ask(self._body(question), question.seed, _read)
+            else:
+                reply = await self.client.ask(self._body(question), question.seed, _read_end, COMPLETIONS)
         except Refused as error:
             return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
         seconds = time.monotonic() - began
+        told = form.with_reasoning(reply.text, reply.reasoning, reply.finish_reason)
         return Answer(
             question.name,
-            reply.text,
+            told if question.prompt_ids is None else reply.text,
             reply.finish_reason,
             reply.num_response_tokens or 0,
             seconds,
@@ -84,27 +100,45 @@ class Student:
         )
 
     def _body(self, question: Question) -> dict[str, Any]:
-        # Everything that shapes sampling is said, since a model's generation_config would otherwise have its way.
-        return {
+        asked = {"messages": question.messages} if question.prompt_ids is None else {"prompt": question.prompt_ids}
+        body = {
             "model": self.model_id,
-            "messages": question.messages,
+            **asked,
             "seed": question.seed,
             "temperature": self.evaluate.temperature,
             "top_p": self.evaluate.top_p,
-            "max_tokens": self.evaluate.max_tokens,
-            "top_k": 0,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
+            "max_tokens": question.max_tokens or self.evaluate.max_tokens,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
+            **self.further,
         }
+        return {key: value for key, value in body.items() if value is not None}
 
 
 def _read(reply: Any) -> Reply:
     """Return a student's reply; one that did not end by itself or at the limit, or does not say its tokens, is asked for again."""
-    read = read_reply(reply)
-    if read.finish_reason not in ("stop", "length"):
-        raise ValueError(f"finish_reason {read.finish_reason!r}")
-    if read.num_response_tokens is None:
+    return _checked(read_reply(reply))
+
+
+def _read_end(reply: Any) -> Reply:
+    return _checked(read_completion(reply))
+
+
+def _checked(reply: Reply) -> Reply:
+    if reply.finish_reason not in ("stop", "length"):
+        raise ValueError(f"finish_reason {reply.finish_reason!r}")
+    if reply.num_response_tokens is None:
         raise ValueError("no usage.completion_tokens")
-    return read
+    return reply
+
+
+def behind_endpoint(student: recipe.Student, evaluate: recipe.Evaluate) -> Student:
+    """Return what asks a model behind an endpoint of its own.
+
+    Raises:
+        EvaluationError: its key is not in the environment.
+    """
+    key = os.environ.get(student.key_env, "").strip() if student.key_env else None
+    if student.key_env and not key:
+        raise EvaluationError("An endpoint's key is missing", seen=student.key_env, rule="`key_env` names a set variable", do="set it")
+    return Student(student.endpoint or "", key, student.model, evaluate, evaluate.concurrency, student.request)

@@ -1,27 +1,45 @@
-"""Answers kept as they come, in small files that a killed run leaves whole or torn and the next one reads.
+"""Answers kept as they come, in files that a killed run leaves whole or torn and the next one reads.
 
-In: answers. Out: the same answers, after any kill but for those since the last flush. A torn line is asked again.
+In: answers. Out: the same answers after any kill. In a local store each answer is with the system as soon as it came, so a killed
+process loses none; elsewhere those since the last flush are lost. A torn line is asked again.
 """
 
 from __future__ import annotations
 
 import json
 import posixpath
+import time
 import uuid
 from dataclasses import asdict
+from typing import BinaryIO
 
 from mixray.evaluation.client import Answer
+from mixray.evaluation.exam import Name
 from mixray.store import Artefact
+
+FLUSH_SECONDS = 2.0
 
 
 class Journal:
-    """The unfinished answers of one artefact, in its work folder."""
+    """The unfinished answers of one artefact, in its work folder; a context that leaves all that was added behind."""
 
     def __init__(self, artefact: Artefact) -> None:
-        self.fs, self.folder = artefact.store.fs, artefact.work_path
-        self.pending: list[Answer] = []
+        self.fs, self.folder, self.is_local = artefact.store.fs, artefact.work_path, artefact.store.is_local
+        self._pending: list[bytes] = []
+        self._flushed = time.monotonic()
+        self._file: BinaryIO | None = None
 
-    def read(self) -> dict[tuple[str, str, int], Answer]:
+    def __enter__(self) -> Journal:
+        """Begin; no file is made before the first answer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep what came."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
+    def read(self) -> dict[Name, Answer]:
         """Return what earlier runs left, by question."""
         self.fs.invalidate_cache()
         if not self.fs.exists(self.folder):
@@ -36,23 +54,38 @@ class Journal:
         return kept
 
     def add(self, answer: Answer) -> None:
-        """Take an answer; `flush` keeps it."""
-        self.pending.append(answer)
+        """Keep an answer, at once or with the next flush."""
+        line = (json.dumps(asdict(answer), ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+        if self.is_local:
+            self._local_file().write(line)
+            return
+        self._pending.append(line)
+        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
-        """Write what came since the last flush as one new file: a kill can tear this one and no other."""
-        if self.pending:
-            lines = [json.dumps(asdict(answer), ensure_ascii=False) for answer in self.pending]
+        """Write what is not with the store yet, as one new object."""
+        if self._pending:
             self.fs.makedirs(self.folder, exist_ok=True)
-            text = "\n".join(lines) + "\n"
-            self.fs.pipe_file(f"{self.folder}/{uuid.uuid4().hex}.jsonl", text.encode("utf-8", errors="replace"))
-            self.pending.clear()
+            self.fs.pipe_file(self._new_path(), b"".join(self._pending))
+            self._pending.clear()
+        self._flushed = time.monotonic()
+
+    def _local_file(self) -> BinaryIO:
+        """Return this run's own file: what a killed one tore is never written on."""
+        if self._file is None:
+            self.fs.makedirs(self.folder, exist_ok=True)
+            self._file = open(self._new_path(), "ab", buffering=0)  # noqa: SIM115 - open as long as the journal
+        return self._file
+
+    def _new_path(self) -> str:
+        return f"{self.folder}/{uuid.uuid4().hex}.jsonl"
 
 
 def _parse(line: bytes) -> Answer | None:
     try:
         fields = json.loads(line)
-        benchmark, problem_id, sample = fields.pop("name")
-        return Answer(name=(str(benchmark), str(problem_id), int(sample)), **fields)
+        benchmark, problem_id, sample, budget = fields.pop("name")
+        return Answer(name=Name(str(benchmark), str(problem_id), int(sample), int(budget)), **fields)
     except (ValueError, TypeError, KeyError):  # the line of a killed run, cut anywhere: its question is asked again
         return None

@@ -3,6 +3,8 @@
 `recipe_file.py` reads them from YAML. A recipe knows nothing of Ray.
 """
 
+from mixray.recipe.alone import Alone
+from mixray.recipe.benchmarks import BENCHMARKS, Benchmark
 from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge, Merging
 from mixray.recipe.mixtures import Blend
@@ -28,11 +30,14 @@ from mixray.recipe.training import Lora, Train
 from mixray.recipe.whole import Recipe
 
 __all__ = [
+    "BENCHMARKS",
     "KINDS_OF_TEACHER",
     "NAME",
+    "Alone",
     "AnyTeacher",
     "Asked",
     "AskedTeacher",
+    "Benchmark",
     "Blend",
     "Evaluate",
     "ImportedTeacher",

@@ -45,6 +45,11 @@ class Recipe(Part):
         for part in ("teachers", "mixtures", "students"):
             if not getattr(self, part):
                 raise ValueError(f"{part} must name at least one")
+        if not any(student.is_taught for student in self.students.values()):
+            raise ValueError(
+                "students must name at least one that can be trained: one behind an endpoint is asked and never taught; "
+                "`mixray evaluate --endpoint` asks one alone"
+            )
         for name, blend in self.mixtures.items():
             for pool in blend.names:
                 if pool not in self.teachers:

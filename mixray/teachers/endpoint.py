@@ -22,6 +22,7 @@ import httpx
 from mixray.chat import Messages
 from mixray.completions import Client, KeyRefused, Refused, Reply, completions_url, read_reply
 from mixray.errors import TeacherError
+from mixray.form import with_reasoning
 from mixray.recipe import RemoteTeacher
 from mixray.rows import digest
 from mixray.teachers.replies import Replies
@@ -206,18 +207,8 @@ def request_body(teacher: RemoteTeacher, messages: Messages, seed: int) -> dict[
 
 
 def answer(reply: Reply, think_tags: tuple[str, str], seconds: float) -> Answer:
-    """Return a reply as the model would have written it, its thinking between `think_tags` before the rest.
-
-    Thinking that was cut off stays open. An answer that closes thinking it never opened is given the opening tag, which stood in the
-    endpoint's prompt. An endpoint that does not count tokens counts 0.
-    """
-    opening, closing = think_tags
-    text = reply.text
-    if reply.reasoning:
-        ended = text.strip() or reply.finish_reason != "length"
-        text = f"{opening}\n{reply.reasoning}" + (f"\n{closing}\n\n{text}" if ended else "")
-    elif opening and closing and closing in text and opening not in text.partition(closing)[0]:
-        text = f"{opening}{text}"
+    """Return a reply as the model would have written it (`form.with_reasoning`). An endpoint that does not count tokens counts 0."""
+    text = with_reasoning(reply.text, reply.reasoning, reply.finish_reason, think_tags)
     return Answer(text, reply.finish_reason, reply.num_prompt_tokens or 0, reply.num_response_tokens or 0, seconds)
 
 

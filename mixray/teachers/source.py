@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mixray.chat import Messages
+from mixray.engine import BadRequest
 
-
-class BadRequest(Exception):
-    """This one question is refused, or was tried often enough; the source is well otherwise, and asking again would not help."""
+__all__ = ["Answer", "BadRequest", "Source"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from loopback import serving
 
 from mixray import completions, evaluation, recipe, rows
-from mixray.errors import EvaluationError
+from mixray.errors import EvaluationError, StoreError
 from mixray.evaluation import client, score
+from mixray.evaluation import journal as journal_of
+from mixray.evaluation.exam import Name
 from mixray.evaluation.journal import Journal
 from mixray.store import Artefact, Store
-from mixray.verify import verify
+from mixray.verify import POLICY, Verdict, verify
 
 NUM_PROBLEMS = 60
 EVALUATE = recipe.Evaluate(
@@ -66,12 +68,6 @@ def reply(text: str, finish_reason: str = "stop") -> Response:
     return JSONResponse({"choices": [choice], "usage": {"completion_tokens": 7}})
 
 
-@dataclass
-class Place:
-    url: str
-    key: str = "s3cret"
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
@@ -93,12 +89,17 @@ def benchmark(store: Store) -> dict[str, Artefact]:
     return {"sums": problems}
 
 
-def handle(store: Store, evaluate: recipe.Evaluate = EVALUATE, seed: int = 0) -> Artefact:
-    return evaluation.handle(store, "arm", store.artefact("students", "arm", {}), benchmark(store), evaluate, "{question}", seed)
+def exam(store: Store, evaluate: recipe.Evaluate = EVALUATE, seed: int = 0, policy: str = POLICY) -> evaluation.Exam:
+    return evaluation.Exam(benchmark(store), evaluate, "{question}", seed, evaluation.Rule(verify, policy))
 
 
-def ask(store: Store, url: str, evaluate: recipe.Evaluate = EVALUATE) -> Artefact:
-    return evaluation.run(handle(store, evaluate), benchmark(store), Place(f"{url}/v1"), evaluate, "{question}", 0, verify, {"sums": False})
+def handle(store: Store, evaluate: recipe.Evaluate = EVALUATE, seed: int = 0, policy: str = POLICY) -> Artefact:
+    return evaluation.handle(store, "arm", store.artefact("students", "arm", {}), exam(store, evaluate, seed, policy))
+
+
+def ask(store: Store, url: str, evaluate: recipe.Evaluate = EVALUATE, policy: str = POLICY) -> Artefact:
+    asker = evaluation.Student(f"{url}/v1", "s3cret", "arm", evaluate, evaluate.concurrency)
+    return evaluation.run(handle(store, evaluate, policy=policy), exam(store, evaluate, policy=policy), asker)
 
 
 def test_every_sample_is_asked_once_judged_and_kept_in_order(store: Store) -> None:
@@ -117,7 +118,7 @@ def test_every_sample_is_asked_once_judged_and_kept_in_order(store: Store) -> No
     out = scores.outcome["benchmarks"]["sums"]
     assert (out["num_problems"], out["num_samples"], out["errors"]) == (NUM_PROBLEMS, 2 * NUM_PROBLEMS, 0)
     assert (out["right"], out["truncated"]) == (2 * NUM_PROBLEMS - 6, 2)
-    assert out["wrong"] + out["unknown"] == 4
+    assert (out["wrong"], out["no_answer"], out["unknown"], out["looping"]) == (2, 2, 0, 0)
     assert out["accuracy"] == out["right"] / out["num_samples"]
     assert out["mean_response_tokens"] == 7
     assert len(script.bodies) == 2 * NUM_PROBLEMS
@@ -181,10 +182,10 @@ def test_nobody_listening_is_told_and_costs_no_answer(store: Store) -> None:
 
 
 def test_torn_files_of_a_killed_run_cost_only_their_torn_line(store: Store, tmp_path: Path) -> None:
-    journal = Journal(handle(store))
-    for index in (1, 2):
-        journal.add(client.Answer(("sums", f"p{index:02}", 0), right(f"{index}+{index}?") + " ½\ud800", "stop", 7, 0.1))
-    journal.flush()
+    with Journal(handle(store)) as journal:
+        for index in (1, 2):
+            name = Name("sums", f"p{index:02}", 0)
+            journal.add(client.Answer(name, right(f"{index}+{index}?") + " ½\ud800", "stop", 7, 0.1))
     (file,) = Path(handle(store).work_path).iterdir()
     file.write_bytes(file.read_bytes()[:-20])
     (file.parent / "another.jsonl").write_bytes(b'\x00\x00\n{"name": 3}\n[]\n')
@@ -199,31 +200,122 @@ import sys
 sys.path[:0] = [{tests!r}, {here!r}]
 import test_score
 from mixray.store import Store
-test_score.score.FLUSH_SECONDS = 0.0
 test_score.ask(Store({store!r}), {url!r})
 """
 
 
-def test_kill_9_loses_and_repeats_no_answer_that_was_written(store: Store) -> None:
+def killed_run(store: Store, url: str, now: Callable[[], bool]) -> None:
+    """Begin a run in a process of its own and kill it as soon as `now` holds."""
+    here = Path(__file__).parent
+    code = CHILD.format(tests=str(here.parent), here=str(here), store=store.url, url=url)
+    child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    while not now() and child.poll() is None:
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def test_kill_9_at_any_moment_repeats_what_was_in_flight_alone_and_loses_nothing(store: Store) -> None:
+    """Killed when the first question comes, twice on the way, and with the last answers: five runs, one after another."""
+    answered: list[str] = []
+
     def trouble(question: str, count: int) -> Response | None:
-        time.sleep(0.05)
+        time.sleep(0.03)
+        answered.append(question)
         return None
 
     script = Script(trouble)
-    here = Path(__file__).parent
     with serving(script.app()) as url:
-        code = CHILD.format(tests=str(here.parent), here=str(here), store=store.url, url=url)
-        child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-        while sum(script.counts.values()) < 20 and child.poll() is None:
-            time.sleep(0.01)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        written = Journal(handle(store)).read()
-        asked_before = Counter(script.counts)
-        assert 20 - EVALUATE.concurrency - 1 <= len(written) < NUM_PROBLEMS
-        assert ask(store, url).outcome["benchmarks"]["sums"]["right"] == NUM_PROBLEMS
-    repeated = {question for question in script.counts if asked_before[question] and script.counts[question] > asked_before[question]}
-    assert repeated.isdisjoint({f"{int(name[1][1:])}+{int(name[1][1:])}?" for name in written})
+        for least in (1, 20, 45, NUM_PROBLEMS):
+            killed_run(store, url, lambda least=least: len(set(answered)) >= least)  # type: ignore[misc]
+            assert not handle(store).is_done()
+            kept = set(Journal(handle(store)).read())
+            assert len(set(answered)) - EVALUATE.concurrency <= len(kept) <= len(set(answered))
+        before = Counter(script.counts)
+        scores = ask(store, url)
+    assert scores.outcome["benchmarks"]["sums"]["right"] == NUM_PROBLEMS
+    assert sum(script.counts.values()) <= NUM_PROBLEMS + 4 * EVALUATE.concurrency
+    asked_again = {f"p{int(question.partition('+')[0]):02}" for question in script.counts if script.counts[question] > before[question]}
+    assert asked_again == {f"p{index:02}" for index in range(NUM_PROBLEMS)} - {name.problem_id for name in kept}
+
+
+def test_a_store_without_appending_loses_what_came_since_the_last_flush_alone(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(journal_of.time, "monotonic", lambda: now[0])
+    scores = s3_store.artefact("scores", "arm", {})
+    answers = [client.Answer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(4)]
+    left_open = Journal(scores)
+    left_open.add(answers[0])
+    now[0] += journal_of.FLUSH_SECONDS
+    left_open.add(answers[1])
+    left_open.add(answers[2])
+    assert list(Journal(scores).read().values()) == answers[:2]
+    with left_open:
+        left_open.add(answers[3])
+    assert sorted(Journal(scores).read().values(), key=lambda answer: answer.name) == answers
+
+
+def test_another_policy_asks_nobody_again(store: Store) -> None:
+    def trouble(question: str, count: int) -> Response | None:
+        return PlainTextResponse("too long", 400) if question == "9+9?" and count == 1 else None
+
+    script = Script(trouble)
+    with serving(script.app()) as url:
+        former = ask(store, url)
+        made = ask(store, url, policy="another")
+    assert former.outcome["benchmarks"]["sums"]["errors"] == 1
+    assert (made.hash != former.hash, made.outcome["benchmarks"]["sums"]["right"]) == (True, NUM_PROBLEMS)
+    assert made.outcome["num_adopted"] == NUM_PROBLEMS - 1
+    assert script.counts == Counter({f"{i}+{i}?": 1 + (i == 9) for i in range(NUM_PROBLEMS)})
+
+
+def test_judging_again_makes_scores_beside_the_former_or_replaces_them(store: Store) -> None:
+    with serving(Script().app()) as url:
+        former = ask(store, url)
+    beside = handle(store, policy="another")
+    assert evaluation.can_be_judged(beside)
+    assert evaluation.judge_again(beside, exam(store, policy="another")).changes == Counter()
+    assert beside.read_table() == former.read_table()
+
+    def strict(responses: Any, golds: Any, reasons: Any, unboxed: bool) -> list[Verdict]:
+        return [Verdict("right" if int(gold) < 10 else "wrong", "strict", gold) for gold in golds]
+
+    redone = evaluation.judge_again(former, replace(exam(store), rule=evaluation.Rule(strict, POLICY)))
+    assert (redone.num_traces, redone.changes) == (NUM_PROBLEMS, Counter({("right", "wrong"): NUM_PROBLEMS - 5}))
+    assert handle(store).outcome["benchmarks"]["sums"]["accuracy"] == 5 / NUM_PROBLEMS
+    nothing = handle(store, seed=1)
+    assert not evaluation.can_be_judged(nothing)
+    with pytest.raises(StoreError, match="no answers to judge again"):
+        evaluation.judge_again(nothing, exam(store, seed=1))
+
+
+def test_what_an_endpoint_tells_apart_as_reasoning_is_stored_as_thinking(store: Store) -> None:
+    def trouble(question: str, count: int) -> Response | None:
+        message = {"role": "assistant", "content": right(question), "reasoning_content": "hm \\boxed{1}"}
+        return JSONResponse({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 7}})
+
+    with serving(Script(trouble).app()) as url:
+        table = ask(store, url).read_table()
+    assert set(table["verdict"].to_pylist()) == {"right"}
+    assert table["response"].to_pylist()[3] == "<think>\nhm \\boxed{1}\n</think>\n\nSo \\boxed{6}"
+
+
+def test_a_foreign_endpoint_is_sent_what_every_server_knows_and_what_the_recipe_adds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHERS_KEY", "their-key")
+    script = Script()
+    with serving(script.app()) as url:
+        student = recipe.Student(model="big", endpoint=f"{url}/v1", key_env="OTHERS_KEY", request={"top_k": 5, "frequency_penalty": None})
+        scores = evaluation.handle(store, "big-untouched", student, exam(store))
+        evaluation.run(scores, exam(store), evaluation.behind_endpoint(student, EVALUATE))
+    sent = {"model", "messages", "seed", "temperature", "top_p", "max_tokens", "presence_penalty", "top_k"}
+    assert all(set(body) == sent for body in script.bodies)
+    assert script.keys == {"Bearer their-key"}
+    assert script.bodies[0]["model"] == "big"
+    assert evaluation.handle(store, "big-untouched", student.model_copy(update={"key_env": None}), exam(store)) == scores
+    assert evaluation.handle(store, "big-untouched", student.model_copy(update={"model": "small"}), exam(store)) != scores
+    monkeypatch.delenv("OTHERS_KEY")
+    with pytest.raises(EvaluationError, match="OTHERS_KEY"):
+        evaluation.behind_endpoint(student, EVALUATE)
 
 
 def test_the_handle_depends_on_what_is_asked_and_not_on_how_fast(store: Store) -> None:
@@ -232,5 +324,9 @@ def test_the_handle_depends_on_what_is_asked_and_not_on_how_fast(store: Store) -
     changes: list[dict[str, Any]] = [{"temperature": 0.5}, {"num_samples": 2}, {"max_tokens": 51}, {"top_p": 0.9}]
     assert handle(store) not in [handle(store, EVALUATE.model_copy(update=change)) for change in changes]
     assert handle(store) != handle(store, seed=1)
+    assert handle(store) != handle(store, policy="another")
+    assert handle(store) == handle(store, EVALUATE.model_copy(update={"through": "engine"}))
+    prompted = EVALUATE.benchmarks["sums"].model_copy(update={"prompt": "Sum: {question}"})
+    assert handle(store) != handle(store, EVALUATE.model_copy(update={"benchmarks": {"sums": prompted}}))
     assert json.loads(json.dumps(handle(store).made_by)) == handle(store).made_by
     assert score.MAX_ERROR_SHARE < 1 / 20

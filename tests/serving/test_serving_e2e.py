@@ -13,7 +13,7 @@ import pytest
 from mixray import evaluation, recipe, rows
 from mixray.serving import serve_students
 from mixray.store import Store
-from mixray.verify import verify
+from mixray.verify import POLICY, verify
 
 NUM_PROBLEMS = 20
 SERVE = recipe.Serve(port=0, max_model_len=256, kv_cache_bytes=16 * 2**20)
@@ -58,9 +58,10 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
                 events = [line for line in stream.iter_lines() if line]
             assert events[-1] == "data: [DONE]"
             assert json.loads(events[0].removeprefix("data: "))["model"] == endpoint.models[0]
-        scores = evaluation.handle(store, "tiny.short", str(two_models["tiny.short"]), {"sums": problems}, EVALUATE, "{question}", 0)
+        exam = evaluation.Exam({"sums": problems}, EVALUATE, "{question}", 0, evaluation.Rule(verify, POLICY))
+        scores = evaluation.handle(store, "tiny.short", recipe.Student(model=str(two_models["tiny.short"])), exam)
         assert not scores.is_done()
-        evaluation.run(scores, {"sums": problems}, endpoint, EVALUATE, "{question}", 0, verify, {"sums": False})
+        evaluation.run(scores, exam, evaluation.Student(endpoint.url, endpoint.key, "tiny.short", EVALUATE, EVALUATE.concurrency))
         serving_processes = replicas()
         assert len(serving_processes) >= 3
     psutil.wait_procs(serving_processes, timeout=10)
@@ -69,6 +70,6 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
 
     outcome = scores.outcome["benchmarks"]["sums"]
     assert outcome["num_samples"] == NUM_PROBLEMS
-    assert outcome["truncated"] + outcome["right"] + outcome["wrong"] + outcome["unknown"] == NUM_PROBLEMS
+    assert sum(outcome[kind] for kind in ("right", "error", "truncated", "looping", "no_answer", "unknown", "wrong")) == NUM_PROBLEMS
     assert outcome["errors"] == 0
     assert scores.read_table().column("problem_id").to_pylist() == [row["problem_id"] for row in table]
