@@ -12,12 +12,12 @@ from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
-from mixray.report import curves, markdown, page, sources, tables
+from mixray.report import curves, markdown, page, responses, sources, tables
 from mixray.report.answers import Arm, read_groups
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 5
+LAYOUT = 6
 
 
 def handle(
@@ -75,7 +75,7 @@ def run(
         with artefact.staging() as staging:
             staging.write_json("report.json", report)
             (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
-            (staging.folder / "index.html").write_text(page.render(report), encoding="utf-8")
+            (staging.folder / "index.html").write_text(page.render(report, responses.gather(arms, report)), encoding="utf-8")
             staging.outcome = {"num_arms": len(arms), "num_gaps": len(report["gaps"])}
     return artefact
 
