@@ -1,23 +1,21 @@
-"""What was asked and answered: arms, their score rows as arrays, and arms pooled over training seeds.
+"""What was asked and answered: arms, and arms pooled over training seeds, with their answers by benchmark.
 
-In: artefacts of kind `scores` (rows.SCORE). Out: per arm and benchmark, the share of right samples of every problem. An answer whose
-verdict is not `right` is not right, whatever the reason; the reasons are counted apart.
+In: artefacts of kind `scores`. Out: groups, the untouched one of each student first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from mixray.errors import MixrayError
-from mixray.report.gaps import Block
+from mixray.report.intervals import Block
+from mixray.report.samples import Answers, read_answers
 from mixray.store import Artefact
 
 UNTOUCHED = "untouched"
-COLUMNS = ["problem_id", "benchmark", "sample", "finish_reason", "num_response_tokens", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -66,18 +64,6 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One arm's answers to one benchmark; `right[i]` is the share of right samples of `problem_ids[i]`."""
-
-    problem_ids: tuple[str, ...]
-    right: Block
-    num_samples: int
-    num_unknown: int
-    num_truncated: int
-    num_response_tokens: int
-
-
-@dataclass(frozen=True)
 class Group:
     """The arms that differ in nothing but the training seed, with their answers by benchmark."""
 
@@ -104,9 +90,33 @@ class Group:
         """The names of the benchmarks, sorted."""
         return tuple(sorted(self.answers[0]))
 
-    def block(self, benchmark: str) -> Block:
-        """Return the shares of right samples, of shape (seeds, problems)."""
-        return np.stack([answers[benchmark].right for answers in self.answers])
+    @property
+    def mixture(self) -> str | None:
+        """The mixture's name, or the merge's; None for the untouched student."""
+        return self.arms[0].mixture
+
+    @property
+    def blend(self) -> str | None:
+        """The blend, or the merge, that this is one alpha of."""
+        return self.arms[0].blend
+
+    @property
+    def alpha(self) -> float | None:
+        """The hard pool's share, or the hard student's weight."""
+        return self.arms[0].alpha
+
+    @property
+    def matched(self) -> bool:
+        """Whether all were trained with everybody's settings."""
+        return all(arm.matched for arm in self.arms)
+
+    def of(self, benchmarks: Iterable[str]) -> list[Answers]:
+        """Return the answers of all arms to some benchmarks."""
+        return [answers[name] for answers in self.answers for name in benchmarks]
+
+    def block(self, benchmark: str, share: Callable[[Answers], Block] = lambda answers: answers.right) -> Block:
+        """Return a share of every problem, that of right samples where none is named, of shape (seeds, problems)."""
+        return np.stack([share(answers[benchmark]) for answers in self.answers])
 
 
 def read_groups(arms: Iterable[Arm]) -> list[Group]:
@@ -125,33 +135,6 @@ def read_groups(arms: Iterable[Arm]) -> list[Group]:
             pairs = sorted((pair for pair in of_student if pair[0].label == label), key=lambda pair: pair[0].seed or 0)
             groups.append(Group(tuple(arm for arm, _ in pairs), tuple(answers for _, answers in pairs)))
     return groups
-
-
-def read_answers(scores: Artefact) -> dict[str, Answers]:
-    """Return one arm's answers by benchmark.
-
-    Raises:
-        MixrayError: it was asked nothing.
-    """
-    table = scores.read_table(COLUMNS)
-    if not table.num_rows:
-        raise MixrayError("An arm was asked nothing", seen=scores.label, do="check the benchmarks of the recipe")
-    names = sorted(set(table.column("benchmark").to_pylist()))
-    return {name: _answers(table.filter(pa.compute.equal(table.column("benchmark"), name))) for name in names}
-
-
-def _answers(table: pa.Table) -> Answers:
-    problem_ids, places = np.unique(np.asarray(table.column("problem_id").to_pylist(), dtype=object), return_inverse=True)
-    verdicts = table.column("verdict").to_pylist()
-    right = np.bincount(places, weights=[verdict == "right" for verdict in verdicts]) / np.bincount(places)
-    return Answers(
-        problem_ids=tuple(problem_ids),
-        right=right,
-        num_samples=table.num_rows,
-        num_unknown=verdicts.count("unknown"),
-        num_truncated=table.column("finish_reason").to_pylist().count("length"),
-        num_response_tokens=sum(table.column("num_response_tokens").to_pylist()),
-    )
 
 
 def _check(student: str, read: list[tuple[Arm, dict[str, Answers]]]) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
-from mixray.report import curves, markdown, page, responses, sources, tables
+from mixray.report import budgets, cases, costs, curves, differences, markdown, page, responses, scaling, sources, tables
 from mixray.report.answers import Arm, read_groups
+from mixray.report.provenance import provenance
+from mixray.report.scopes import WEIGHTED, Statistics, headline, scopes
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
@@ -85,23 +87,37 @@ def build(
     overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of report.json."""
-    statistics = tables.Statistics(settings, seed)
+    statistics = Statistics(settings, seed)
     groups = read_groups(arms)
     trained = {arm.name: curves.trained(arm) for arm in arms}
+    told = list(scopes(groups[0]))
+    top = headline(groups[0])
+    gaps = differences.gap_rows(groups, statistics)
+    changes = {(gap["student"], gap["hard"]): gap for gap in gaps if gap["kind"] == "trained - untouched" and gap["benchmark"] == top}
+    figures = {name: of.figures for name, of in trained.items()}
     return {
         "name": name,
         "confidence": settings.confidence,
         "num_resamples": settings.num_resamples,
         "seed": seed,
-        "headline": tables.headline(groups[0]),
-        "scopes": list(tables.scopes(groups[0])),
-        "answers": tables.answer_rows(groups, statistics),
-        "arms": [{**row, "training": trained[row["arm"]].figures} for row in tables.arm_rows(groups, statistics)],
-        "curves": {name: told.curve for name, told in trained.items() if told.curve is not None},
+        "headline": top,
+        "scopes": [scope for scope in told if scope != WEIGHTED],
+        "weighted_scope": WEIGHTED if WEIGHTED in told else None,
+        "answers": differences.answer_rows(groups, statistics),
+        "arms": [{**row, "training": figures[row["arm"]]} for row in tables.arm_rows(groups, statistics)],
+        "curves": {name: of.curve for name, of in trained.items() if of.curve is not None},
         "groups": tables.group_rows(groups, statistics),
-        "gaps": tables.gap_rows(groups, statistics),
+        "gaps": gaps,
+        "multiplicity": differences.multiplicity(gaps, top, settings.confidence),
+        "scaling": scaling.scaling_rows(gaps, scaling.num_parameters(arms)),
+        "alpha_curves": tables.curve_rows(groups, statistics),
+        "lengths": budgets.length_rows(groups),
+        "budget_curves": budgets.budget_rows(groups, statistics),
+        "costs": costs.cost_rows(groups, mixtures, pools, figures, changes),
+        "shifts": [],
+        "cases": cases.case_rows(groups, seed),
         "mixtures": sources.mixture_rows(mixtures),
         "overlaps": sources.overlap_rows(overlaps),
         "pools": sources.pool_rows(pools),
-        "provenance": sources.provenance(arms, mixtures, pools, overlaps, recipe),
+        "provenance": provenance(arms, mixtures, pools, overlaps, recipe),
     }

@@ -31,7 +31,8 @@ def of_student(report: Row, student: str) -> Drawings:
     """Draw what is told of one student."""
     groups = [row for row in report["groups"] if row["student"] == student]
     arms = [row for row in report["arms"] if row["student"] == student]
-    top, others = report["headline"], [scope for scope in report["scopes"] if scope != report["headline"]]
+    top = report["headline"]
+    others = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope and scope != top]
     lines = training_plots.lines(report, student)
     return Drawings(
         accuracy=[plots.accuracies(groups, arms, top, f"{student}: accuracy, {top}")],
@@ -48,7 +49,7 @@ def of_student(report: Row, student: str) -> Drawings:
 
 def scalings(report: Row) -> tuple[list[Picture], list[Picture]]:
     """Return how gaps change with the size of the student: on the headline, and on each benchmark."""
-    rows = report.get("scaling", [])
+    rows = report["scaling"]
     drawn = [(row["benchmark"], plots.scaling(row, f"{row['name']} by size of student, {row['benchmark']}")) for row in rows]
     top = report["headline"]
     return [picture for scope, picture in drawn if scope == top], [picture for scope, picture in drawn if scope != top]
@@ -79,8 +80,7 @@ def _lengths(report: Row, groups: Sequence[Row], student: str, scopes: Sequence[
     found = []
     for scope in scopes:
         lengths, curves = (
-            [row for row in report.get(key, []) if (row["student"], row["benchmark"]) == (student, scope)]
-            for key in ("lengths", "budget_curves")
+            [row for row in report[key] if (row["student"], row["benchmark"]) == (student, scope)] for key in ("lengths", "budget_curves")
         )
         if lengths:
             found.append(length_plots.histograms(lengths, roles, f"{student}: how long responses are, {scope}"))

@@ -63,8 +63,8 @@ def _arm_block(report: Row, group: Row, place: int, anchors: Mapping[Any, str]) 
     by_role = {row["role"]: row["label"] for row in report["provenance"]["artefacts"]}
     sources = []
     for arm in (row for row in report["arms"] if row["arm"] in group["arms"]):
-        scores = arm.get("scores_artefact") or by_role.get(f"scores of {arm['arm']}")
-        model = arm.get("trained_artefact") or arm["model"]
+        scores = arm["scores_artefact"]
+        model = arm["trained_artefact"] or arm["model"]
         for what, label in (("answers", scores), ("model", model)):
             if label:
                 sources.append({"arm": arm["arm"], "what": what, "label": label, "anchor": anchors.get(("artefact", label))})

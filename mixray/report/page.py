@@ -75,10 +75,7 @@ def render(report: Row, responses: Responses | None = None) -> str:
 
 def fates(group: Row) -> list[tuple[str, float]]:
     """Return what became of an arm's samples: words and shares, right first; right is what the others leave."""
-    whole = group.get("weighted") or group["overall"]
-    found = [(word, float(whole[key])) for word in FAILURES if (key := f"{word.replace(' ', '_')}_share") in whole]
-    if len(found) < len(FAILURES):  # they do not add up
-        return [("right", float(whole["accuracy"])), *found]
+    found = [(word, float(group[f"{word.replace(' ', '_')}_share"])) for word in FAILURES]
     return [("right", max(0.0, 1 - sum(share for _, share in found))), *found]
 
 
@@ -86,8 +83,7 @@ def sampled(group: Row, report: Row) -> list[tuple[str, list[str]]]:
     """Return the scopes whose problems were asked several times, the headline first, each with the k that pass@k is told for."""
     found = []
     for scope in sorted(report["scopes"], key=lambda scope: scope != report["headline"]):
-        pass_at = plots.score(group, scope).get("pass_at") or {}
-        keys = sorted((key for key in pass_at if float(key) > 1), key=float)  # pass@1 is avg@n
+        keys = sorted((key for key in plots.score(group, scope)["pass_at"] if int(key) > 1), key=int)  # pass@1 is avg@n
         if keys:
             found.append((scope, keys))
     return found
@@ -134,7 +130,7 @@ def _hash(text: str) -> str:
 
 def _gaps(report: Row, student: str) -> dict[str, list[Row]]:
     """Return one student's gaps by scope, the headline's first."""
-    scopes = sorted(report["scopes"], key=lambda scope: scope != report["headline"])
+    scopes = sorted((*report["scopes"], report["weighted_scope"]), key=lambda scope: scope != report["headline"])
     found = {scope: [gap for gap in report["gaps"] if (gap["student"], gap["benchmark"]) == (student, scope)] for scope in scopes}
     return {scope: gaps for scope, gaps in found.items() if gaps}
 
@@ -142,7 +138,7 @@ def _gaps(report: Row, student: str) -> dict[str, list[Row]]:
 def _cases(report: Row, responses: Responses | None) -> list[dict[str, Any]]:
     """Return the case studies whose problems are at hand, each with the responses of its arms in the order it names them."""
     found = []
-    for case in report.get("cases", []) if responses else []:
+    for case in report["cases"] if responses else []:
         problem = responses.find(case["benchmark"], case["problem_id"]) if responses else None
         if responses is None or problem is None:
             continue

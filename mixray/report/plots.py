@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixray.report import numerals, svg
+from mixray.report.scopes import WEIGHTED
 from mixray.report.svg import LINE, WIDTH, Picture
 
 Row = Mapping[str, Any]
@@ -26,7 +27,7 @@ def role(group: Row) -> str:
 
 def score(group: Row, scope: str) -> Row:
     """Return the score of an arm on a benchmark, or on a mean of benchmarks."""
-    found: Row = group["scores"].get(scope) or group.get("means", {}).get(scope) or group["overall"]
+    found: Row = group["scores"].get(scope) or group["weighted" if scope == WEIGHTED else "overall"]
     return found
 
 
@@ -71,7 +72,7 @@ def _told(groups: Sequence[Row], scores: Sequence[Row]) -> str:
 
 def forest(gaps: Sequence[Row], title: str) -> Picture:
     """Draw gaps with their intervals about zero: filled where a difference is shown, a diamond where it holds jointly, hollow where not."""
-    left, right, bottom, parts = rows_frame([f"{gap['hard']} − {gap['easy']}" for gap in gaps], 44, most=0.48)
+    left, right, bottom, parts = rows_frame([gap["name"].replace(" - ", " − ") for gap in gaps], 44, most=0.5)
     axis = svg.linear([0.0, *(100 * gap[end] for gap in gaps for end in ("low", "high"))], left + 6, right)
     parts += svg.vertical_grid(axis, 0, bottom, "percentage points: the first minus the second", svg.signed, most=7)
     parts.append(svg.element("line", x1=axis.at(0), x2=axis.at(0), y1=0.0, y2=bottom, class_="zero"))
@@ -80,7 +81,7 @@ def forest(gaps: Sequence[Row], title: str) -> Picture:
         low, here, high = (axis.at(100 * gap[end]) for end in ("low", "difference", "high"))
         shown = "above" if gap["low"] > 0 else "below" if gap["high"] < 0 else "none"
         mark = svg.element("line", x1=low, x2=high, y1=middle, y2=middle, class_="range")
-        mark += _diamond(here, middle) if gap.get("holds_jointly") and shown != "none" else _disc(here, middle, shown != "none")
+        mark += _diamond(here, middle) if gap["holds_jointly"] and shown != "none" else _disc(here, middle, shown != "none")
         parts.append(svg.element("g", svg.tooltip(f"{gap['name']}: {numerals.change(gap)}: {gap['verdict']}") + mark, class_=shown))
         parts.append(
             svg.text(WIDTH - 2, middle + 4, numerals.points(gap["difference"]).replace("-", "−"), class_="value", text_anchor="end")

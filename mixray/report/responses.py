@@ -1,7 +1,8 @@
 """Responses for reading beside one another: those of the page's case studies and of its browser.
 
-In: artefacts of kind `scores`. Out: problems with one response of every arm (the first sample of the first training seed; how many of all
-samples were right stands beside it), packed until a bound of bytes is full. Which problems: those of the case studies, then each
+In: artefacts of kind `scores`. Out: problems with one response of every arm, packed until a bound of bytes is full. Which response: the
+first that is right where most of the arm's samples of that problem, over all seeds, are right, and the first that is not where they are
+not; how many were right stands beside it. Which problems: those of the case studies, then each
 benchmark's in turn, in an order drawn by the report's seed, so that a larger bound shows the same problems and more.
 
 A response longer than MOST_CHARACTERS loses its middle, and says so: its beginning shows the style, its end the answer.
@@ -84,8 +85,8 @@ def gather(arms: Sequence[Arm], report: Row, most_bytes: int = MOST_BYTES) -> Re
     for counts in counted.values():
         for key, (_, _, shown_tokens) in counts.items():
             tokens[key] = tokens.get(key, 0) + shown_tokens
-    first = dict.fromkeys(key for case in report.get("cases", []) if (key := (case["benchmark"], case["problem_id"])) in tokens)
-    order = [*first, *(key for key in _order(tokens, report["seed"]) if key not in first)]
+    first = dict.fromkeys(key for case in report["cases"] if (key := (case["benchmark"], case["problem_id"])) in tokens)
+    order = [*first, *_order(tokens.keys() - first.keys(), report["seed"])]
     wanted = _affordable(order, tokens, len(by_label), MOST_UNPACKED * most_bytes)
     problems = _read(wanted, by_label, counted)
     names = [{"student": student, "label": label} for student, label in by_label]
@@ -134,18 +135,26 @@ def _read(wanted: Sequence[Key], by_label: Mapping[tuple[str, str], list[Arm]], 
         (benchmark, problem_id): {"benchmark": benchmark, "problem_id": problem_id, "responses": [None] * len(by_label)}
         for benchmark, problem_id in wanted
     }
-    ids = pa.array(sorted({problem_id for _, problem_id in wanted}), pa.string())
     for place, (name, arms) in enumerate(by_label.items()):
-        least: dict[Key, int] = {}
-        for table in arms[0].scores.tables(SHOWN):
+        for key, row in _typical(arms, wanted, counted[name]).items():
+            problems[key].update({column: row[column] for column in ("question", "gold", "subject", "level")})
+            problems[key]["responses"][place] = _response(row, counted[name][key])
+    return list(problems.values())
+
+
+def _typical(arms: Sequence[Arm], wanted: Iterable[Key], counts: Mapping[Key, tuple[int, int, int]]) -> dict[Key, Row]:
+    """Return, for each problem, the first row in order of seed and sample whose verdict is that of most samples."""
+    found: dict[Key, Row] = {}
+    missing = set(wanted)
+    for arm in arms:
+        ids = pa.array(sorted({problem_id for _, problem_id in missing}), pa.string())
+        for table in arm.scores.tables(SHOWN) if missing else ():
             for row in table.filter(pc.is_in(table["problem_id"], ids)).to_pylist():
                 key = (row["benchmark"], row["problem_id"])
-                if key not in problems or row["sample"] >= least.get(key, row["sample"] + 1):
-                    continue
-                least[key] = row["sample"]
-                problems[key].update({name: row[name] for name in ("question", "gold", "subject", "level")})
-                problems[key]["responses"][place] = _response(row, counted[name][key])
-    return list(problems.values())
+                if key in missing and (row["verdict"] == "right") == (2 * counts[key][0] > counts[key][1]):
+                    found[key] = min(found.get(key, row), row, key=lambda each: int(each["sample"]))
+        missing -= found.keys()
+    return found
 
 
 def _response(row: Row, counts: tuple[int, int, int]) -> dict[str, Any]:
@@ -172,7 +181,7 @@ def outcome(row: Row) -> str:
         return "right"
     if row["status"] == "error" or row["finish_reason"] == "error":
         return "error"
-    if row["status"] == "truncated" or row["finish_reason"] == "length":
+    if row["finish_reason"] == "length":
         return "truncated"
     if row["status"] == "looping":
         return "looping"

