@@ -12,18 +12,7 @@ from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
-from mixray.report import (
-    budgets,
-    cases,
-    costs,
-    curves,
-    differences,
-    markdown,
-    page,
-    scaling,
-    sources,
-    tables,
-)
+from mixray.report import budgets, cases, costs, curves, differences, markdown, page, responses, scaling, sources, tables
 from mixray.report.answers import Arm, read_groups
 from mixray.report.provenance import provenance
 from mixray.report.scopes import WEIGHTED, Statistics, headline, scopes
@@ -88,7 +77,7 @@ def run(
         with artefact.staging() as staging:
             staging.write_json("report.json", report)
             (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
-            (staging.folder / "index.html").write_text(page.render(report), encoding="utf-8")
+            (staging.folder / "index.html").write_text(page.render(report, responses.gather(arms, report)), encoding="utf-8")
             staging.outcome = {"num_arms": len(arms), "num_gaps": len(report["gaps"])}
     return artefact
 

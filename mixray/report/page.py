@@ -1,52 +1,118 @@
-"""The report as one HTML file that needs neither a server nor a network: styles and pictures are inside."""
+"""The report as one HTML file that needs neither a server nor a network: styles, pictures, scripts and responses are inside.
+
+Everything but the browser of responses is plain HTML and reads the same with scripts blocked. The page's policy forbids every request
+and every style and script but its own two, known by their hashes. Texts of models reach the page escaped, or packed and set as text by
+the script; they are never markup.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mixray.report import numerals, plots, training_plots, training_words, words
+from mixray.report import drawings, numerals, origins, plots, training_words, words
+from mixray.report.responses import OUTCOMES, Responses
 
 Row = Mapping[str, Any]
 
+FOLDER = "html"
+POLICY = "default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
+# What is left of control characters, which HTML cannot hold, is their picture.
+CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
+FAILURES = ("wrong", "truncated", "looping", "no answer", "unknown", "error")
+"""What became of samples that are not right, in the order it is shown."""
 
-def render(report: Row) -> str:
-    """Return index.html."""
-    environment = Environment(
-        loader=PackageLoader("mixray.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+
+def render(report: Row, responses: Responses | None = None) -> str:
+    """Return index.html.
+
+    Args:
+        report: the content of report.json.
+        responses: what to show of the arms' responses; without them the page has neither case studies nor a browser.
+    """
+    style, script = (resources.files("mixray.report").joinpath(FOLDER, name).read_text("utf-8") for name in ("style.css", "script.js"))
+    students = list(dict.fromkeys(row["student"] for row in report["groups"]))
+    scalings, benchmark_scalings = drawings.scalings(report)
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),
+            script=Markup(script),
+            policy=POLICY.format(style=_hash(style), script=_hash(script)),
+            students=students,
+            groups={student: [row for row in report["groups"] if row["student"] == student] for student in students},
+            gaps={student: _gaps(report, student) for student in students},
+            sentences={student: [minus(line) for line in words.verdict(report, student)] for student in students},
+            drawings={student: drawings.of_student(report, student) for student in students},
+            scalings=scalings,
+            benchmark_scalings=benchmark_scalings,
+            training={student: [minus(line) for line in training_words.told(report, student)] for student in students},
+            training_words=training_words,
+            origins=origins.of(report),
+            responses=responses,
+            cases=_cases(report, responses),
+            fates=fates,
+            sampled=sampled,
+            outcomes=OUTCOMES,
+            score=plots.score,
+            against_untouched=lambda row, scope: words.against_untouched(report, row, scope),
+            direction=words.direction,
+            origin=words.origin,
+            recipe=_plain_yaml(report["provenance"]["recipe"]),
+        )
     )
-    environment.filters.update(
+
+
+def fates(group: Row) -> list[tuple[str, float]]:
+    """Return what became of an arm's samples: words and shares, right first; right is what the others leave."""
+    found = [(word, float(group[f"{word.replace(' ', '_')}_share"])) for word in FAILURES]
+    return [("right", max(0.0, 1 - sum(share for _, share in found))), *found]
+
+
+def sampled(group: Row, report: Row) -> list[tuple[str, list[str]]]:
+    """Return the scopes whose problems were asked several times, the headline first, each with the k that pass@k is told for."""
+    found = []
+    for scope in sorted(report["scopes"], key=lambda scope: scope != report["headline"]):
+        keys = sorted((key for key in plots.score(group, scope)["pass_at"] if int(key) > 1), key=int)  # pass@1 is avg@n
+        if keys:
+            found.append((scope, keys))
+    return found
+
+
+def environment() -> Environment:
+    """Return the templates with the filters that write numbers."""
+    made = Environment(
+        loader=PackageLoader("mixray.report", FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters.update(
         percent=lambda share: minus(numerals.percent(share)),
-        accuracy=lambda score: minus(numerals.accuracy(score)),
-        change=lambda gap: minus(numerals.change(gap)),
+        points=lambda share: minus(numerals.points(share)),
+        bracket=lambda score: f"[{100 * score['low']:.1f}, {100 * score['high']:.1f}]",
+        span=lambda gap: minus(f"[{numerals.points(gap['low'])}, {numerals.points(gap['high'])}]"),
         count=numerals.count,
         alpha=numerals.alpha,
         duration=numerals.duration,
         loss=numerals.loss,
         memory=numerals.memory,
         passes=numerals.passes,
-        svg=lambda picture: Markup(picture.svg),  # drawn here, by matplotlib, which escapes its texts
+        figure=lambda value: numerals.NOTHING if value is None else f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}",
+        outline=_plain_yaml,
+        shown=lambda text: text.translate(CONTROLS),
+        visible=lambda text: text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥").translate(CONTROLS),
+        slug=lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),
+        svg=lambda picture: Markup(picture.svg),  # drawn here, its texts escaped
     )
-    template = environment.get_template("report.html.j2")
-    students = list(dict.fromkeys(row["student"] for row in report["groups"]))
-    return template.render(
-        report=report,
-        students=students,
-        untouched={row["student"]: row for row in report["groups"] if row["mixture"] is None},
-        sentences={student: [minus(line) for line in words.verdict(report, student)] for student in students},
-        pictures={student: pictures(report, student) for student in students},
-        training={student: [minus(line) for line in training_words.told(report, student)] for student in students},
-        training_pictures={student: _training(report, student) for student in students},
-        training_words=training_words,
-        against_untouched=lambda row, scope: words.against_untouched(report, row, scope),
-        direction=words.direction,
-        origin=words.origin,
-        recipe=yaml.safe_dump(report["provenance"]["recipe"], sort_keys=False, allow_unicode=True),
-    )
+    return made
 
 
 def minus(text: str) -> str:
@@ -54,22 +120,29 @@ def minus(text: str) -> str:
     return text.replace("[-", "[−").replace(" -", " −").replace("− ", "- ") if not text.startswith("-") else "−" + minus(text[1:])
 
 
-def pictures(report: Row, student: str) -> list[plots.Picture]:
-    """Return the plots of one student: accuracies, alpha curves where there are more than two alphas, response lengths."""
-    groups = [row for row in report["groups"] if row["student"] == student]
-    arms = [row for row in report["arms"] if row["student"] == student]
-    scopes = report["scopes"]
-    drawn = [plots.accuracies(groups, arms, scope, f"{student}: accuracy, {scope}") for scope in reversed(scopes)]
-    for blend, rows in _curves(groups).items():
-        drawn.append(plots.curve(rows, groups[0], report["headline"], f"{student}: accuracy against alpha, {blend}"))
-    return [*drawn, plots.lengths(groups, f"{student}: tokens per response")]
+def _plain_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
-def _training(report: Row, student: str) -> list[plots.Picture]:
-    return training_plots.pictures(training_plots.lines(report, student), student, training_words.NOTES)
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _curves(groups: Sequence[Row]) -> dict[str, list[Row]]:
-    blends = dict.fromkeys(row["blend"] for row in groups if row["alpha"] is not None)
-    found = {blend: sorted((row for row in groups if row["blend"] == blend), key=lambda row: float(row["alpha"])) for blend in blends}
-    return {blend: rows for blend, rows in found.items() if len(rows) > 2}
+def _gaps(report: Row, student: str) -> dict[str, list[Row]]:
+    """Return one student's gaps by scope, the headline's first."""
+    scopes = sorted((*report["scopes"], report["weighted_scope"]), key=lambda scope: scope != report["headline"])
+    found = {scope: [gap for gap in report["gaps"] if (gap["student"], gap["benchmark"]) == (student, scope)] for scope in scopes}
+    return {scope: gaps for scope, gaps in found.items() if gaps}
+
+
+def _cases(report: Row, responses: Responses | None) -> list[dict[str, Any]]:
+    """Return the case studies whose problems are at hand, each with the responses of its arms in the order it names them."""
+    found = []
+    for case in report["cases"] if responses else []:
+        problem = responses.find(case["benchmark"], case["problem_id"]) if responses else None
+        if responses is None or problem is None:
+            continue
+        of = {(arm["student"], arm["label"]): told for arm, told in zip(responses.arms, problem["responses"], strict=True)}
+        columns = [(label, of[case["student"], label]) for label in case["labels"] if of.get((case["student"], label))]
+        found.append({**case, "problem": problem, "columns": columns})
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixray import recipe, report
-from mixray.report import Arm, markdown, page
+from mixray.report import Arm, drawings, markdown, page
 from mixray.report.build import build, handle
 from mixray.store import Store
 
@@ -59,7 +59,7 @@ def test_merges_come_last_and_say_what_they_are(store: Store) -> None:
     assert [row["label"] for row in found["groups"]] == ["untouched", "short", "mix-0.2", "mix-0.5", "long", "soup-0.2"]
     assert [row["merged"] for row in found["groups"]] == [None] * 5 + [{"hard": "long", "easy": "short", "method": "ties"}]
     assert "| soup-0.2 (merge of long and short, ties) | 0.2 |" in markdown.render(found)
-    assert 'soup-0.2<span class="tag">merge of long and short, ties</span>' in page.render(found)
+    assert 'soup-0.2</a><span class="tag">merge of long and short, ties</span>' in page.render(found)
     assert "soup-0.2 - short" in report.answer(found)
 
 
@@ -81,7 +81,7 @@ def test_without_merges_nothing_speaks_of_them(store: Store) -> None:
 
 def test_a_curve_of_merges_names_its_axis(store: Store) -> None:
     found = made(store, [*made_up.arms(store), *soups(store, (0.2, 0.5), (0.5, 0.6), (0.8, 0.5))])
-    titles = {picture.title: picture.svg for picture in page.pictures(found, "base")}
+    titles = {picture.title: picture.svg for picture in drawings.of_student(found, "base").alphas}
     assert "weight of the hard student" in titles["base: accuracy against alpha, soup"]
     assert "weight of the hard student" not in titles["base: accuracy against alpha, mix"]
 
