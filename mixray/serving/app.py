@@ -64,7 +64,7 @@ def student_config(arm: str, source: str, serve: recipe.Serve, num_students: int
     """Return what `ray.serve.llm` needs to know of one student."""
     from ray.serve.llm import LLMConfig
 
-    hardware = _gpu(serve) if serve.num_gpus else _cpu(num_students)
+    hardware = _gpu(serve) if serve.num_gpus else _cpu(serve.threads, num_students)
     engine: dict[str, Any] = {"max_num_seqs": MAX_SEQUENCES, "disable_log_stats": True, **hardware.pop("engine_kwargs")}
     if serve.max_model_len is not None:
         engine["max_model_len"] = serve.max_model_len
@@ -87,10 +87,10 @@ def student_config(arm: str, source: str, serve: recipe.Serve, num_students: int
     )
 
 
-def _cpu(num_students: int) -> dict[str, Any]:
+def _cpu(threads: int | None, num_students: int) -> dict[str, Any]:
     from mixray.serving.engine import StudentServer
 
-    threads = max(1, (os.cpu_count() or 1) // num_students)
+    threads = threads or max(1, (os.cpu_count() or 1) // num_students)
     return {
         "accelerator_config": {"kind": "cpu"},
         "placement_group_config": {"bundles": [{"CPU": CPU_SHARE}]},
@@ -105,8 +105,11 @@ def _gpu(serve: recipe.Serve) -> dict[str, Any]:
         workers, share = 1, serve.num_gpus
     else:
         workers, share = int(serve.num_gpus), 1
+    from mixray.serving.pace import PacedServer
+
     return {
         "accelerator_config": {"kind": "gpu"},
+        "server_cls": PacedServer,
         "placement_group_config": {"bundle_per_worker": {"CPU": CPU_SHARE, "GPU": share}},
         "engine_kwargs": {"tensor_parallel_size": workers, "gpu_memory_utilization": GPU_MEMORY_SHARE * share},
     }
