@@ -6,9 +6,9 @@ In: a recipe and a store. Out: a `Graph`. `plan` and `status` print it, `pipelin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
+from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training, verify
 from mixray.errors import RecipeError
 from mixray.recipe import Merge, ProblemSet, Recipe, Train, nearest
 from mixray.store import Artefact, Store
@@ -63,6 +63,13 @@ class Arm:
     """Its weights, trained or merged."""
     scores: Artefact
     merged: Merged | None = None
+    shifts: Artefact | None = None
+    """What the untouched student makes of its answers, where the recipe asks for it."""
+
+    @property
+    def answered(self) -> shifts.Answered:
+        """The arm as its answers are read again."""
+        return shifts.Answered(self.name, self.scores, self.trained)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class Graph:
         yield from (("train", arm.trained) for arm in self.arms if arm.trained and not arm.merged)
         yield from (("merge", arm.trained) for arm in self.arms if arm.trained and arm.merged)
         yield from (("evaluate", arm.scores) for arm in self.arms)
+        yield from (("shifts", arm.shifts) for arm in self.arms if arm.shifts)
 
 
 def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Graph:
@@ -125,7 +133,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
             arms += [_arm(recipe, store, student, settings.model, mix, seed, benchmarks) for seed in recipe.seeds]
         arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], benchmarks)
     _refuse_a_name_twice(arms)
-    return Graph(source, benchmarks, asked, pools, twice, mixes, arms)
+    return Graph(source, benchmarks, asked, pools, twice, mixes, [replace(arm, shifts=_shifts(recipe, store, arm)) for arm in arms])
 
 
 def rule(source: ProblemSet) -> teachers.Rule:
@@ -224,6 +232,12 @@ def _refuse_a_name_twice(arms: list[Arm]) -> None:
 
 def _scores(recipe: Recipe, store: Store, name: str, student: Artefact | str, benchmarks: dict[str, Artefact]) -> Artefact:
     return evaluation.handle(store, name, student, benchmarks, recipe.evaluate, recipe.student_prompt, recipe.seed)
+
+
+def _shifts(recipe: Recipe, store: Store, arm: Arm) -> Artefact | None:
+    if recipe.shifts is None or (arm.trained is None and not recipe.shifts.untouched):
+        return None
+    return shifts.handle(store, arm.answered, arm.model, recipe.shifts, recipe.student_prompt, recipe.seed)
 
 
 def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:

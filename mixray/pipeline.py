@@ -1,6 +1,6 @@
 """The whole run on one screen: the file to read first.
 
-    problems -> pools -> mixtures -> students -> scores -> report
+    problems -> pools -> mixtures -> students -> scores (-> shifts) -> report
 
 Each arrow is a stage that reads artefacts and makes one; `graph.py` names them all beforehand, so what is there already is not made
 again. Stages are joined here and nowhere else: what one needs of another is handed over as an artefact or a function.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-from mixray import evaluation, mixing, overlaps, problems, report, serving, teachers, training
+from mixray import evaluation, mixing, overlaps, problems, report, serving, shifts, teachers, training
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
@@ -40,6 +40,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         train_students(recipe, graph, store, display)
         merge_students(graph, store, display)
         ask_students(recipe, graph, display)
+        read_answers_again(recipe, graph, store, display)
         return write_report(recipe, graph, store, display)
 
 
@@ -120,12 +121,25 @@ def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
                 lines[number].finish(", ".join(told))
 
 
+def read_answers_again(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
+    """Let each untouched student read what its arms answered, token by token, where the recipe asks for it."""
+    for student, settings in recipe.students.items() if recipe.shifts else ():
+        arms = [arm.answered for arm in graph.arms if arm.student == student and arm.shifts]
+        line = display.stage(f"shifts of {student}")
+        made = shifts.run(store, arms, settings.model, recipe.shifts, recipe.student_prompt, recipe.seed, line)
+        told = ((artefact.name, artefact.outcome) for artefact in made)
+        line.finish(", ".join(f"{name} {1 - out['num_unshifted'] / out['num_tokens']:.1%} not its first choice" for name, out in told))
+
+
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
     """Compare the arms, with intervals; return the report and the answer in words."""
     arms = [told_of(arm) for arm in graph.arms]
     made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
-    made = report.run(store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
+    shifted = {arm.name: arm.shifts for arm in graph.arms if arm.shifts}
+    made = report.run(
+        store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line, shifts=shifted
+    )
     made.verify()
     line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))

@@ -1,28 +1,31 @@
 """The stage that reports: arms with their students and scores, mixtures and pools in; report.json, report.md and index.html out.
 
-In: artefacts of kinds `students`, `scores`, `mixtures`, `pools` and `overlaps`. Out: an artefact of kind `reports`. What survives a
-kill: nothing unfinished; everything is made again from rows that are there, with the same result.
+In: artefacts of kinds `students`, `scores`, `mixtures`, `pools`, `overlaps` and `shifts`. Out: an artefact of kind `reports`. What
+survives a kill: nothing unfinished; everything is made again from rows that are there, with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
 from mixray.report import curves, markdown, page, sources, tables
+from mixray.report import shifts as token_shifts
 from mixray.report.answers import Arm, read_groups
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
 LAYOUT = 5
+NONE: Mapping[str, Artefact] = MappingProxyType({})
 
 
 def handle(
     store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], shifts: Mapping[str, Artefact] = NONE,
 ) -> Artefact:  # fmt: skip
     """Return the handle of one report, done or not."""
 
@@ -42,6 +45,7 @@ def handle(
         **{f"mixture {key}": artefact for key, artefact in mixtures.items()},
         **{f"pool {key}": artefact for key, artefact in pools.items()},
         "overlaps": overlaps,
+        **{f"shifts {key}": artefact for key, artefact in shifts.items()},
     }
     return store.artefact("reports", name, made_by, inputs)
 
@@ -49,6 +53,7 @@ def handle(
 def run(
     store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
     overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], progress: StageProgress,
+    shifts: Mapping[str, Artefact] = NONE,
 ) -> Artefact:  # fmt: skip
     """Make the report, or find it made.
 
@@ -63,15 +68,16 @@ def run(
         seed: of the bootstrap.
         recipe: the whole recipe as plain JSON values, shown as where the numbers come from.
         progress: the stage's line on the terminal.
+        shifts: by arm, what the untouched student makes of its answers; of those arms that were asked about.
 
     Raises:
         MixrayError: a student has no untouched arm, its arms were asked different problems, or a training log cannot be read.
     """
-    artefact = handle(store, name, arms, mixtures, pools, overlaps, settings, seed, recipe)
+    artefact = handle(store, name, arms, mixtures, pools, overlaps, settings, seed, recipe, shifts)
     with artefact.lock():
         if artefact.is_done():
             return artefact
-        report = build(name, arms, mixtures, pools, overlaps, settings, seed, recipe)
+        report = build(name, arms, mixtures, pools, overlaps, settings, seed, recipe, shifts)
         with artefact.staging() as staging:
             staging.write_json("report.json", report)
             (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
@@ -82,7 +88,7 @@ def run(
 
 def build(
     name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], shifts: Mapping[str, Artefact] = NONE,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of report.json."""
     statistics = tables.Statistics(settings, seed)
@@ -103,5 +109,6 @@ def build(
         "mixtures": sources.mixture_rows(mixtures),
         "overlaps": sources.overlap_rows(overlaps),
         "pools": sources.pool_rows(pools),
-        "provenance": sources.provenance(arms, mixtures, pools, overlaps, recipe),
+        "shifts": token_shifts.rows(groups, shifts, recipe, settings, seed),
+        "provenance": sources.provenance(arms, mixtures, pools, overlaps, recipe, shifts),
     }

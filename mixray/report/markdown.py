@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mixray.report import numerals, training_words, words
+from mixray.report import numerals, shifts, training_words, words
 from mixray.report.curves import SMOOTHED_PARTS
 
 Row = Mapping[str, Any]
@@ -23,6 +23,7 @@ def render(report: Row) -> str:
         "## Gaps",
         "Paired on the same problems, in percentage points.",
         _gaps(report),
+        *shifts.in_words(report),
         "## Mixtures",
         "Shares are those of the hard pool. Traces that are too long are left out before anything is mixed, never cut.",
         _mixtures(report),

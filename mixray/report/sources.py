@@ -103,7 +103,12 @@ def pool_rows(pools: Mapping[str, Artefact]) -> list[dict[str, Any]]:
 
 
 def provenance(
-    arms: Iterable[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], overlaps: Artefact, recipe: Mapping[str, Any]
+    arms: Iterable[Arm],
+    mixtures: Mapping[str, Artefact],
+    pools: Mapping[str, Artefact],
+    overlaps: Artefact,
+    recipe: Mapping[str, Any],
+    shifts: Mapping[str, Artefact],
 ) -> dict[str, Any]:
     """Return where the numbers come from: artefacts, versions and the recipe."""
     return {
@@ -113,6 +118,7 @@ def provenance(
             *({"role": f"mixture {name}", "label": artefact.label} for name, artefact in mixtures.items()),
             *({"role": f"model of {arm.name}", "label": arm.model} for arm in arms),
             *({"role": f"scores of {arm.name}", "label": arm.scores.label} for arm in arms),
+            *({"role": f"shifts of {name}", "label": artefact.label} for name, artefact in shifts.items()),
         ],
         "versions": versions(),
         "recipe": dict(recipe),

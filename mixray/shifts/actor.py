@@ -62,7 +62,9 @@ class ShiftActor:
         on_gpu: whether a GPU, or a part of one, is reserved.
     """
 
-    def __init__(self, source: str, own: dict[str, Artefact], student_prompt: str, dtype: str, batch_tokens: int | None, on_gpu: bool) -> None:
+    def __init__(
+        self, source: str, own: dict[str, Artefact], student_prompt: str, dtype: str, batch_tokens: int | None, on_gpu: bool
+    ) -> None:
         self.source, self.own, self.student_prompt = source, own, student_prompt
         self.dtype, self.batch_tokens, self.on_gpu = dtype, batch_tokens, on_gpu
         self._arm: tuple[str, Any] | None = None
@@ -109,14 +111,10 @@ class ShiftActor:
         return forward.load_student(source, "cuda" if self.on_gpu else "cpu", getattr(torch, self.dtype))
 
     def _read(self, row: dict[str, Any]) -> tokens.Response:
-        return tokens.read(
-            self.tokenizer, chat.ask(row["question"], self.student_prompt), row["response"], row["finish_reason"] == "stop"
-        )
+        return tokens.read(self.tokenizer, chat.ask(row["question"], self.student_prompt), row["response"], row["finish_reason"] == "stop")
 
 
-def _row(
-    row: dict[str, Any], response: tokens.Response, told: forward.Surprises, own: forward.Surprises | None
-) -> dict[str, Any]:
+def _row(row: dict[str, Any], response: tokens.Response, told: forward.Surprises, own: forward.Surprises | None) -> dict[str, Any]:
     surprisals, ranks = told
     if not surprisals.isfinite().all():
         raise MixrayError(
