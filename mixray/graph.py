@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training, verify
 from mixray.errors import RecipeError
 from mixray.recipe import Merge, ProblemSet, Recipe, Train, nearest
+from mixray.shifts import Answered
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -67,9 +68,9 @@ class Arm:
     """What the untouched student makes of its answers, where the recipe asks for it."""
 
     @property
-    def answered(self) -> shifts.Answered:
+    def answered(self) -> Answered:
         """The arm as its answers are read again."""
-        return shifts.Answered(self.name, self.scores, self.trained)
+        return Answered(self.name, self.scores, self.trained)
 
 
 @dataclass(frozen=True)

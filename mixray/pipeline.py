@@ -123,7 +123,9 @@ def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
 
 def read_answers_again(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Let each untouched student read what its arms answered, token by token, where the recipe asks for it."""
-    for student, settings in recipe.students.items() if recipe.shifts else ():
+    if recipe.shifts is None:
+        return
+    for student, settings in recipe.students.items():
         arms = [arm.answered for arm in graph.arms if arm.student == student and arm.shifts]
         line = display.stage(f"shifts of {student}")
         made = shifts.run(store, arms, settings.model, recipe.shifts, recipe.student_prompt, recipe.seed, line)

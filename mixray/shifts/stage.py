@@ -172,7 +172,9 @@ class _Meter:
 
 def _write(artefact: Artefact, answered: Sequence[Mapping[str, Any]], blocks: Iterator[pa.Table], meter: _Meter) -> None:
     """Commit one arm's shifts from the blocks that come next."""
-    began, parts, spellings = time.monotonic(), [], {}
+    began = time.monotonic()
+    parts: list[pa.Table] = []
+    spellings: dict[str, str] = {}
     while sum(part.num_rows for part in parts) < len(answered) and (block := next(blocks, None)) is not None:
         meter.add(block)
         for told in block["spellings"].drop_null().to_pylist():
