@@ -6,11 +6,12 @@ In: a recipe and a store. Out: a `Graph`. `plan` and `status` print it, `pipelin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mixray import evaluation, mixing, overlaps, problems, teachers, training, verify
+from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training, verify
 from mixray.errors import RecipeError
 from mixray.recipe import Evaluate, LlmJudge, Merge, ProblemSet, Recipe, Student, Train, nearest
+from mixray.shifts import Answered
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 
@@ -71,11 +72,18 @@ class Arm:
     """The student, where it is behind an endpoint: asked, never taught."""
     budgets: Artefact | None = None
     """Its answers cut at thinking budgets, where the recipe asks for them; none of one behind an endpoint, whose tokens nobody knows."""
+    shifts: Artefact | None = None
+    """What the untouched student makes of its answers, where the recipe asks for it."""
 
     @property
     def is_asked(self) -> bool:
         """Whether there is nothing left to ask it."""
         return self.asked.is_done() and (self.budgets is None or self.budgets.is_done())
+
+    @property
+    def answered(self) -> Answered:
+        """The arm as its answers are read again."""
+        return Answered(self.name, self.asked, self.trained)
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,7 @@ class Graph:
         yield from (("evaluate", arm.asked) for arm in self.arms)
         yield from (("cut", arm.budgets) for arm in self.arms if arm.budgets)
         yield from (("opinions", arm.scores) for arm in self.arms if arm.scores != arm.asked)
+        yield from (("shifts", arm.shifts) for arm in self.arms if arm.shifts)
 
 
 def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Graph:
@@ -148,6 +157,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
             arms += [_taught(store, student, settings.model, mix, seed, asked_of_students) for seed in recipe.seeds]
         arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], asked_of_students)
     _refuse_a_name_twice(arms)
+    arms = [replace(arm, shifts=_shifts(recipe, store, arm, asked_of_students)) for arm in arms]
     return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
 
 
@@ -293,3 +303,9 @@ def _taught(store: Store, student: str, model: str, mix: Mix, seed: int, exam: e
 
 def _budgets(scores: Artefact, exam: evaluation.Exam) -> Artefact | None:
     return evaluation.budgets.handle(scores, exam) if exam.evaluate.budgets else None
+
+
+def _shifts(recipe: Recipe, store: Store, arm: Arm, exam: evaluation.Exam) -> Artefact | None:
+    if recipe.shifts is None or arm.endpoint is not None or (arm.trained is None and not recipe.shifts.untouched):
+        return None
+    return shifts.handle(store, arm.answered, arm.model, recipe.shifts, exam.prompts, recipe.seed)

@@ -1,6 +1,6 @@
 """The whole run on one screen: the file to read first.
 
-    problems -> pools -> mixtures -> students -> scores -> report
+    problems -> pools -> mixtures -> students -> scores (-> shifts) -> report
 
 Each arrow is a stage that reads artefacts and makes one; `graph.py` names them all beforehand, so what is there already is not made
 again. Stages are joined here and nowhere else: what one needs of another is handed over as an artefact or a function.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, teachers, training
+from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, shifts, teachers, training
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.progress import Display
@@ -38,6 +38,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         merge_students(graph, store, display)
         examine.ask_students(graph.arms, graph.exam, recipe.serve, display)
         examine.judge_students(graph.arms, graph.exam, display)
+        read_answers_again(recipe, graph, store, display)
         return write_report(recipe, graph, store, display)
 
 
@@ -93,12 +94,29 @@ def merge_students(graph: Graph, store: Store, display: Display) -> None:
         line.finish(f"{of.how.method}, {of.alpha:g} of {of.how.hard} over {of.how.easy}; {out['num_tensors']} tensors")
 
 
+def read_answers_again(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
+    """Let each untouched student read what its arms answered, token by token, where the recipe asks for it."""
+    if recipe.shifts is None:
+        return
+    for student, settings in recipe.students.items():
+        arms = [arm.answered for arm in graph.arms if arm.student == student and arm.shifts]
+        if not arms:
+            continue
+        line = display.stage(f"shifts of {student}")
+        made = shifts.run(store, arms, settings.model, recipe.shifts, graph.exam.prompts, recipe.seed, line)
+        told = ((artefact.name, artefact.outcome) for artefact in made)
+        line.finish(", ".join(f"{name} {1 - out['num_unshifted'] / out['num_tokens']:.1%} not its first choice" for name, out in told))
+
+
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
     """Compare the arms, with intervals; return the report and the answer in words."""
     arms = [told_of(arm) for arm in graph.arms]
     made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
-    made = report.run(store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line)
+    shifted = {arm.name: arm.shifts for arm in graph.arms if arm.shifts}
+    made = report.run(
+        store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line, shifts=shifted
+    )
     made.verify()
     line.finish(f"{len(arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))

@@ -1,13 +1,20 @@
-"""Ray Data as every stage runs it: quiet, patient, and with errors that can be acted on."""
+"""Ray Data as every stage runs it: quiet, patient, and with errors that can be acted on; and what actors that hold a model need."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixray.errors import MixrayError
 
 if TYPE_CHECKING:
     from ray.data import DataContext
+
+_CPUS_BESIDE_ACTORS = 2
+_ACTOR_BYTES = 2 * 2**30  # what an actor computes with, and Python with its libraries
+_UNKNOWN_BYTES = 16 * 2**30  # weights of a model on the hub, whose size nobody has told
 
 
 def data_context(num_cpus: int) -> DataContext:
@@ -34,3 +41,53 @@ def own_error(error: BaseException) -> MixrayError | None:
             return link
         link = getattr(link, "cause", None) or link.__cause__
     return None
+
+
+@contextlib.contextmanager
+def in_order(num_actors: int) -> Iterator[None]:
+    """Set Ray Data up for one execution with so many actors: blocks in order, quiet, and no limit on how long one may take."""
+    from ray.data import DataContext
+
+    context = data_context(num_actors + _CPUS_BESIDE_ACTORS)
+    context.execution_options.preserve_order = True
+    with DataContext.current(context):
+        yield
+
+
+def room_for_actors(source: str, num_gpus: float, models_each: int = 1) -> int:
+    """Return how many actors that hold a model the cluster has room for; at least one.
+
+    By GPUs where an actor takes some; else one per two CPUs, as far as the memory goes.
+
+    Args:
+        source: the model's folder or hub id.
+        num_gpus: of one actor.
+        models_each: how many models of this size an actor holds.
+    """
+    import ray
+
+    resources = ray.cluster_resources()
+    if num_gpus:
+        return max(1, int(resources.get("GPU", 0) / num_gpus))
+    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _UNKNOWN_BYTES
+    by_memory = resources.get("memory", 0) / (2 * weights * models_each + _ACTOR_BYTES)  # float32 takes twice what most are stored in
+    return max(1, min(int(resources.get("CPU", 1)) // 2, int(by_memory)))
+
+
+@contextlib.contextmanager
+def errors_told(kind: type[MixrayError], what: str, rule: str) -> Iterator[None]:
+    """Let mixray's own errors, raised in actors, through as they are; tell Ray's as an error of `kind`.
+
+    Raises:
+        MixrayError: either.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        own = own_error(error)
+        if own is not None:
+            raise own from error
+        last_line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        raise kind(what, seen=last_line, rule=rule, do="check the memory, then run again") from error

@@ -95,7 +95,8 @@ def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
     asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
     asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
     gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
-               + [recipe.train.workers[1] * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once])  # fmt: skip
+               + [recipe.train.workers[1] * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once,
+                  recipe.shifts.num_gpus if recipe.shifts else 0])  # fmt: skip
     return {
         "teacher answers": asked,
         "arms": num_arms,

@@ -65,6 +65,27 @@ def test_a_merge_changes_nothing_of_the_other_arms(store: Store, random_student:
     assert with_merge[:-1] == without
 
 
+def test_shifts_are_measured_where_the_recipe_asks_and_change_no_other_name(store: Store, random_student: str) -> None:
+    merges = {"soup": {"hard": "mix-0.2", "easy": "short", "alpha": 0.2}}
+    without, asked, with_untouched = (
+        build_graph(small(random_student, merges=merges, **parts), store)
+        for parts in ({}, {"shifts": {"num_responses": 3}}, {"shifts": {"num_responses": 3, "untouched": True}})
+    )
+    assert [arm.shifts for arm in without.arms] == [None] * 4
+    assert [arm.scores for arm in asked.arms] == [arm.scores for arm in without.arms]
+    assert [stage for stage, _ in without.artefacts()] == [stage for stage, _ in asked.artefacts() if stage != "shifts"]
+    names = ["one-short-s0", "one-mix-0.2-s0", "one-soup-0.2-s0"]
+    assert [arm.shifts.name for arm in asked.arms if arm.shifts] == names, "arms that were trained or merged"
+    assert [arm.shifts.name for arm in with_untouched.arms if arm.shifts] == ["one-untouched", *names]
+    for arm in asked.arms:
+        assert arm.shifts is None or arm.shifts.made_by["inputs"] == {"scores": arm.scores.hash}
+
+
+def test_shifts_of_a_benchmark_that_is_not_asked_are_refused(random_student: str) -> None:
+    with pytest.raises(RecipeError, match=r"shifts\.benchmarks: no benchmark is called 'tinny'; did you mean 'tiny'\?"):
+        small(random_student, shifts={"benchmarks": ["tiny", "tinny"]})
+
+
 def test_a_merge_of_an_arm_that_departs_is_marked_as_unmatched(store: Store, random_student: str) -> None:
     merges = {"soup": {"hard": "mix-0.2", "easy": "short"}}
     for departures, matched in (({}, True), ({"mix-0.2": {"epochs": 1}}, False)):

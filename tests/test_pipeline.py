@@ -37,6 +37,7 @@ evaluate:
   benchmarks: {{tiny: {{source: tiny, split: test, num_problems: {NUM_ASKED}, difficulty: [2, 3], seed: 2}}}}
   max_tokens: 384
   concurrency: 4
+shifts: {{num_responses: 16, against_own: true, untouched: true}}
 """
 
 
@@ -132,6 +133,20 @@ def test_the_report_keeps_its_contract(runs: Runs) -> None:
     assert (runs.report / "index.html").stat().st_size > 10_000
 
 
+def test_the_untouched_student_reads_what_its_arms_answered(runs: Runs) -> None:
+    report = json.loads((runs.report / "report.json").read_text())
+    assert [row["label"] for row in report["shifts"]] == ["untouched", "short", "mix-0.2"]
+    untouched, *trained = report["shifts"]
+    assert untouched["unshifted"] == pytest.approx(1, abs=0.002), "greedy, and told by the same tokens: its own first choice throughout"
+    for row in trained:
+        assert row["num_responses"] == 16
+        assert 0.5 < row["unshifted"] < 0.99
+        assert 0 < row["low"] < row["shifted"] < row["high"] < 1
+        assert row["top"][0]["mean_shift"] > 100
+        assert row["top_words"][0]["word"] in {"Wednesday", "Thursday", "Friday"}, "the student has not learnt to count so far"
+    assert "What the students say" in (runs.report / "report.md").read_text()
+
+
 def test_the_terminal_tells_the_answer_and_no_librarys_noise(runs: Runs) -> None:
     told = runs.told
     assert "untouched" in told
@@ -158,7 +173,7 @@ def test_a_sweep_makes_the_new_arm_and_asks_no_teacher(runs: Runs) -> None:
     assert [mix["alpha"] for mix in swept["mixtures"]] == [0, 0.2, 0.5]
     assert [arm["mixture"] for arm in swept["arms"]] == [None, "short", "mix-0.2", "mix-0.5"]
     made = {path.relative_to(runs.storage).parts[0] for path in runs.storage.rglob("*.parquet") if path not in before}
-    assert made == {"mixtures", "tokens", "plans", "scores"}, "no problem, no trace, no candidates of the pools counted again"
+    assert made == {"mixtures", "tokens", "plans", "scores", "shifts"}, "no problem, no trace, no candidates of the pools counted again"
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
     assert "accuracy against alpha" in (report / "index.html").read_text()
 

@@ -81,6 +81,11 @@ class Exam:
         sampling = evaluate.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
         return {"layout": LAYOUT, "asked": asked, **sampling, "seed": self.seed, JUDGED_BY: {"policy": self.rule.policy}}
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The user turn of each benchmark; `{question}` is replaced."""
+        return {name: self.evaluate.prompt_of(name, self.student_prompt) for name in sorted(self.benchmarks)}
+
     def problems(self) -> dict[str, list[dict[str, Any]]]:
         """Read the problems of every benchmark."""
         return {name: self.benchmarks[name].read_table().to_pylist() for name in sorted(self.benchmarks)}

@@ -1,7 +1,7 @@
 """The stage that measures: how well each accepted trace of a pool fits a student, beside the pool and reused by every mixture.
 
 In: an artefact of kind `pools` (rows.TRACE) and a student. Out: an artefact of kind `fits` (FIT), one row per accepted trace, in the
-pool's order. `forward.py` has the formulas. What survives a kill: nothing unfinished; the next run measures the pool from its start.
+pool's order. `actor.py` has the formulas. What survives a kill: nothing unfinished; the next run measures the pool from its start.
 
 A trace longer than `max_tokens` is never cut: its measures are null, and it is counted. Mixtures drop it by its length anyway.
 
@@ -12,21 +12,19 @@ digits may differ, and where two of a token's logits all but tie, its rank by on
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from mixray import models, rows
 from mixray.errors import MixtureError
-from mixray.mixing.forward import CLIP, Fit, FitActor
+from mixray.mixing.actor import CLIP, Fit, FitActor
 from mixray.progress import StageProgress
-from mixray.ray_data import data_context, own_error
+from mixray.ray_data import errors_told, in_order, room_for_actors
 from mixray.store import Artefact, Store
 
 FIT = pa.schema(
@@ -40,10 +38,7 @@ FIT = pa.schema(
 )
 BLOCK_ROWS = 64
 _ACTOR_ROWS = 256  # for fewer, another actor would not have started in time
-_CPUS_BESIDE_ACTORS = 2
 COLUMNS = ["trace_id", "question", "response", "verdict", "status"]
-_ACTOR_BYTES = 2 * 2**30  # what an actor computes with, and Python with its libraries
-_UNKNOWN_BYTES = 16 * 2**30  # weights of a student on the hub, whose size nobody has told
 
 
 def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
@@ -64,8 +59,8 @@ def run(store: Store, pool: Artefact, model: str, student_prompt: str, max_token
         progress: the stage's line on the terminal.
 
     Raises:
-        MixtureError: the student cannot be loaded, its logits are not finite, or an actor did not keep running.
-        MixrayError: the student has no chat template, or one that cannot be trained.
+        MixtureError: the student's logits are not finite, or an actor did not keep running.
+        MixrayError: the student cannot be loaded, has no chat template, or one that cannot be trained.
     """
     artefact = handle(store, pool, model, student_prompt, max_tokens)
     with artefact.lock():
@@ -147,8 +142,8 @@ def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, m
 
     paths = sorted(f"{pool.path}/{entry['path']}" for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
     on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    actors = min(_room(source, on_gpu), math.ceil(num_traces / _ACTOR_ROWS))
-    with _data_context(actors), _told_as_mixture_errors(source):
+    actors = min(room_for_actors(source, 1 if on_gpu else 0), math.ceil(num_traces / _ACTOR_ROWS))
+    with in_order(actors), errors_told(MixtureError, "A pool could not be measured", f"student {source}"):
         yield from (
             ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
             # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
@@ -165,43 +160,3 @@ def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, m
             )
             .iter_batches(batch_size=None, batch_format="pyarrow")
         )
-
-
-def _room(source: str, on_gpu: bool) -> int:
-    """Return how many actors the cluster has room for: one per GPU, else one per two CPUs as far as the memory goes; at least one."""
-    import ray
-
-    resources = ray.cluster_resources()
-    if on_gpu:
-        return int(resources["GPU"])
-    weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _UNKNOWN_BYTES
-    by_memory = resources.get("memory", 0) / (2 * weights + _ACTOR_BYTES)  # float32 takes twice what most are stored in
-    return max(1, min(int(resources.get("CPU", 1)) // 2, int(by_memory)))
-
-
-@contextlib.contextmanager
-def _data_context(actors: int) -> Iterator[None]:
-    """Set Ray Data up for this execution alone: in order, quiet, and without a limit on how long a block may take."""
-    from ray.data import DataContext
-
-    context = data_context(actors + _CPUS_BESIDE_ACTORS)
-    context.execution_options.preserve_order = True
-    with DataContext.current(context):
-        yield
-
-
-@contextlib.contextmanager
-def _told_as_mixture_errors(source: str) -> Iterator[None]:
-    """Let mixray's own errors, raised in actors, through as they are; tell Ray's as a MixtureError."""
-    from ray.exceptions import RayError
-
-    try:
-        yield
-    except RayError as error:
-        own = own_error(error)
-        if own is not None:
-            raise own from error
-        last_line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
-        raise MixtureError(
-            "A pool could not be measured", seen=last_line, rule=f"student {source}", do="check the memory, then run again"
-        ) from error

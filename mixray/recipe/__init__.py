@@ -12,6 +12,7 @@ from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Sh
 from mixray.recipe.problems import ProblemFormat, ProblemSet
 from mixray.recipe.reporting import Report
 from mixray.recipe.serving import Serve
+from mixray.recipe.shifts import Shifts
 from mixray.recipe.students import Student
 from mixray.recipe.teachers import (
     KINDS_OF_TEACHER,
@@ -57,6 +58,7 @@ __all__ = [
     "Report",
     "Serve",
     "Share",
+    "Shifts",
     "Student",
     "Teacher",
     "TraceColumns",

@@ -13,6 +13,7 @@ from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, nearest
 from mixray.recipe.problems import ProblemSet
 from mixray.recipe.reporting import Report
 from mixray.recipe.serving import Serve
+from mixray.recipe.shifts import Shifts
 from mixray.recipe.students import Student
 from mixray.recipe.teachers import AnyTeacher, LlmJudge
 from mixray.recipe.training import MIXED, Train
@@ -38,6 +39,7 @@ class Recipe(Part):
     merges: dict[Name, Merge] = Field({}, description="trained students merged in weight space: further arms")
     serve: Serve = Field(default_factory=lambda: Serve())
     evaluate: Evaluate
+    shifts: Shifts | None = Field(None, description="which tokens the arms' responses took that the untouched student would not have")
     report: Report = Field(default_factory=lambda: Report())
 
     @model_validator(mode="after")
@@ -62,6 +64,9 @@ class Recipe(Part):
                 f"evaluate.max_tokens ({self.evaluate.max_tokens}) must leave room for the question in "
                 f"serve.max_model_len ({self.serve.max_model_len})"
             )
+        for name in self.shifts.benchmarks or () if self.shifts else ():
+            if name not in self.evaluate.benchmarks:
+                raise ValueError(f"shifts.benchmarks: no benchmark is called {name!r}" + nearest(name, self.evaluate.benchmarks))
         for name in self.train.departures:
             known = [MIXED, *self.mixtures, *self.teachers]
             if name not in known and not any(name.startswith(f"{blend}-") for blend in self.mixtures):

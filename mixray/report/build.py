@@ -1,18 +1,20 @@
 """The stage that reports: arms with their students and scores, mixtures and pools in; report.json, report.md and index.html out.
 
-In: artefacts of kinds `students`, `scores`, `mixtures`, `pools` and `overlaps`. Out: an artefact of kind `reports`. What survives a
-kill: nothing unfinished; everything is made again from rows that are there, with the same result.
+In: artefacts of kinds `students`, `scores`, `mixtures`, `pools`, `overlaps` and `shifts`. Out: an artefact of kind `reports`. What
+survives a kill: nothing unfinished; everything is made again from rows that are there, with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
 from mixray.report import budgets, cases, costs, curves, differences, markdown, page, responses, scaling, sources, tables
+from mixray.report import shifts as token_shifts
 from mixray.report.answers import Arm, read_groups
 from mixray.report.provenance import provenance
 from mixray.report.scopes import WEIGHTED, Statistics, headline, scopes
@@ -20,11 +22,12 @@ from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
 LAYOUT = 6
+NONE: Mapping[str, Artefact] = MappingProxyType({})
 
 
 def handle(
     store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], shifts: Mapping[str, Artefact] = NONE,
 ) -> Artefact:  # fmt: skip
     """Return the handle of one report, done or not."""
 
@@ -44,6 +47,7 @@ def handle(
         **{f"mixture {key}": artefact for key, artefact in mixtures.items()},
         **{f"pool {key}": artefact for key, artefact in pools.items()},
         "overlaps": overlaps,
+        **{f"shifts {key}": artefact for key, artefact in shifts.items()},
     }
     return store.artefact("reports", name, made_by, inputs)
 
@@ -51,6 +55,7 @@ def handle(
 def run(
     store: Store, name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
     overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], progress: StageProgress,
+    shifts: Mapping[str, Artefact] = NONE,
 ) -> Artefact:  # fmt: skip
     """Make the report, or find it made.
 
@@ -65,15 +70,16 @@ def run(
         seed: of the bootstrap.
         recipe: the whole recipe as plain JSON values, shown as where the numbers come from.
         progress: the stage's line on the terminal.
+        shifts: by arm, what the untouched student makes of its answers; of those arms that were asked about.
 
     Raises:
         MixrayError: a student has no untouched arm, its arms were asked different problems, or a training log cannot be read.
     """
-    artefact = handle(store, name, arms, mixtures, pools, overlaps, settings, seed, recipe)
+    artefact = handle(store, name, arms, mixtures, pools, overlaps, settings, seed, recipe, shifts)
     with artefact.lock():
         if artefact.is_done():
             return artefact
-        report = build(name, arms, mixtures, pools, overlaps, settings, seed, recipe)
+        report = build(name, arms, mixtures, pools, overlaps, settings, seed, recipe, shifts)
         with artefact.staging() as staging:
             staging.write_json("report.json", report)
             (staging.folder / "report.md").write_text(markdown.render(report), encoding="utf-8")
@@ -84,7 +90,7 @@ def run(
 
 def build(
     name: str, arms: Sequence[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
-    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any],
+    overlaps: Artefact, settings: recipes.Report, seed: int, recipe: Mapping[str, Any], shifts: Mapping[str, Artefact] = NONE,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of report.json."""
     statistics = Statistics(settings, seed)
@@ -114,10 +120,10 @@ def build(
         "lengths": budgets.length_rows(groups),
         "budget_curves": budgets.budget_rows(groups, statistics),
         "costs": costs.cost_rows(groups, mixtures, pools, figures, changes),
-        "shifts": [],
         "cases": cases.case_rows(groups, seed),
         "mixtures": sources.mixture_rows(mixtures),
         "overlaps": sources.overlap_rows(overlaps),
         "pools": sources.pool_rows(pools),
-        "provenance": provenance(arms, mixtures, pools, overlaps, recipe),
+        "shifts": token_shifts.rows(groups, shifts, recipe, settings, seed),
+        "provenance": provenance(arms, mixtures, pools, overlaps, recipe, shifts),
     }

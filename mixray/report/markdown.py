@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mixray.report import markdown_numbers, numerals, training_words, words
+from mixray.report import markdown_numbers, numerals, shifts, training_words, words
 from mixray.report.curves import SMOOTHED_PARTS
 from mixray.report.markdown_numbers import table
 
@@ -30,6 +30,7 @@ def render(report: Row) -> str:
         *markdown_numbers.scaling(report),
         *markdown_numbers.costs(report),
         *markdown_numbers.cases(report),
+        *shifts.in_words(report),
         "## Mixtures",
         "Shares are those of the hard pool. Traces that are too long are left out before anything is mixed, never cut.",
         _mixtures(report),

@@ -23,7 +23,12 @@ _PLACE = re.compile(r"^(?:file://)?(?:[A-Za-z]:[\\/]|[/~])")
 
 
 def provenance(
-    arms: Iterable[Arm], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], overlaps: Artefact, recipe: Mapping[str, Any]
+    arms: Iterable[Arm],
+    mixtures: Mapping[str, Artefact],
+    pools: Mapping[str, Artefact],
+    overlaps: Artefact,
+    recipe: Mapping[str, Any],
+    shifts: Mapping[str, Artefact],
 ) -> dict[str, Any]:
     """Return the artefacts with all that is known of them, the versions here, and the recipe."""
     arms = list(arms)
@@ -34,6 +39,7 @@ def provenance(
         **{f"mixture {name}": artefact for name, artefact in mixtures.items()},
         **{f"student {arm.name}": arm.trained for arm in arms if arm.trained is not None},
         **{f"scores of {arm.name}": arm.scores for arm in arms},
+        **{f"shifts of {name}": artefact for name, artefact in shifts.items()},
     }
     rows = [*_before(overlaps.store, named), *named.items()]
     labels = {artefact.hash: artefact.label for _, artefact in rows}

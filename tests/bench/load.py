@@ -100,7 +100,9 @@ async def closed_loop(url: str, key: str, route: str, bodies: Sequence[dict[str,
     return [reply for replies in await asyncio.gather(*(client() for _ in range(num_clients))) for reply in replies]
 
 
-async def open_loop(url: str, key: str, route: str, body: Callable[[int], dict[str, Any]], per_second: float, seconds: float) -> list[Reply]:
+async def open_loop(
+    url: str, key: str, route: str, body: Callable[[int], dict[str, Any]], per_second: float, seconds: float
+) -> list[Reply]:
     """Ask at a fixed rate whatever comes back, as a crowd does; connections are used again where one is free."""
     free: list[Connection] = []
     flying: list[Awaitable[Reply]] = []

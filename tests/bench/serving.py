@@ -137,7 +137,7 @@ def _compared(theirs: Side, mine: Side, num_clients: int, stream: bool) -> Itera
 
 
 def overload(folder: str) -> Iterator[dict[str, object]]:
-    """Ask ten times as much as it can take; tell what is refused how fast, what is lost, what is still answered, and when all is well again."""
+    """Ask ten times as much as it can take; tell how fast it refuses, what is lost, what is answered, and when all is well again."""
     with ours(folder, **_tight()) as mine:
         mine.ask(CAPACITY_CLIENTS, 2 * CAPACITY_CLIENTS, False)
         began = time.perf_counter()
@@ -157,7 +157,9 @@ def overload(folder: str) -> Iterator[dict[str, object]]:
     told = f"{OVER:g} times the capacity ({peak:.0f} requests/s): "
     yield _figure(told + "seconds until a refusal, p99", p99, REFUSED_SECONDS, p99 <= REFUSED_SECONDS / SLACK)
     yield _figure(told + "requests neither answered whole nor refused", lost, 0, lost == 0)
-    yield _figure(told + "refusals without Retry-After", sum(not reply.retry_after for reply in refused), 0, all(r.retry_after for r in refused))
+    yield _figure(
+        told + "refusals without Retry-After", sum(not reply.retry_after for reply in refused), 0, all(r.retry_after for r in refused)
+    )
     yield _figure(told + "answers/s over the peak", goodput, GOODPUT, goodput >= SLACK * GOODPUT)
     yield _figure(told + "seconds until one client is answered as before", calm_again, CALM_SECONDS, calm_again <= CALM_SECONDS / SLACK)
 
@@ -175,7 +177,15 @@ def _well_again(side: Side, calm_seconds: float, ended: float) -> float:
 
 
 def _figure(name: str, value: float, target: float, met: bool) -> dict[str, object]:
-    return {"name": name, "ratio": round(value, 4), "low": round(value, 4), "high": round(value, 4), "rounds": 1, "target": target, "met": met}
+    return {
+        "name": name,
+        "ratio": round(value, 4),
+        "low": round(value, 4),
+        "high": round(value, 4),
+        "rounds": 1,
+        "target": target,
+        "met": met,
+    }
 
 
 def measure() -> Iterator[dict[str, object]]:

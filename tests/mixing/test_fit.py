@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GraniteConfig, PretrainedConfig, Qwen2Config, Qwen3MoeConfig
 
-from mixray import chat, models, rows
-from mixray.errors import MixtureError
-from mixray.mixing import fit, forward
+from mixray import chat, forward, models, rows
+from mixray.errors import MixrayError, MixtureError
+from mixray.mixing import actor, fit
 from mixray.progress import Display, StageProgress
 from mixray.store import Artefact, Store
 from mixray.tiny import problems, styles
@@ -52,11 +52,11 @@ def student(source: str) -> Any:
     return forward.load_student(source, "cpu", torch.float32)
 
 
-def measure(model: Any, traces: list[chat.Encoded]) -> list[forward.Fit]:
-    return forward.measure(model, traces, [str(number) for number in range(len(traces))])
+def measure(model: Any, traces: list[chat.Encoded]) -> list[actor.Fit]:
+    return actor.measure(model, traces, [str(number) for number in range(len(traces))])
 
 
-def plain_fit(model: Any, trace: chat.Encoded, clip: int = forward.CLIP) -> tuple[float, float]:
+def plain_fit(model: Any, trace: chat.Encoded, clip: int = actor.CLIP) -> tuple[float, float]:
     """Return (perplexity, rank-surprisal ratio) the obvious way."""
     with torch.no_grad():
         logits = model(torch.tensor([trace.ids])).logits[0, :-1].double()
@@ -119,7 +119,7 @@ def test_the_measures_are_those_of_the_plain_computation(
     model, plain = student(str(tmp_path)), AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     sample = encoded(random_student, conversations("short", 12) + conversations("long", 2))
     monkeypatch.setattr(forward, "HEAD_BYTES", 512 * 4 * 10)  # ten positions at a time
-    assert any(int(ranks.max()) > forward.CLIP for _, ranks in forward.surprise(model, sample)), "the clip must bite"
+    assert any(int(ranks.max()) > actor.CLIP for _, ranks in forward.surprise(model, sample)), "the clip must bite"
     for trace, measured in zip(sample, measure(model, sample), strict=True):
         perplexity, rank_surprisal = plain_fit(plain, trace)
         assert measured.perplexity == pytest.approx(perplexity, rel=1e-5)
@@ -142,12 +142,12 @@ def test_ranks_start_at_one_and_equal_logits_do_not_count() -> None:
 
 
 def test_a_student_that_is_certain_of_every_token_has_a_finite_ratio() -> None:
-    certain = forward._fit(torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.int64), "a trace")
+    certain = actor._fit(torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.int64), "a trace")
     assert (certain.perplexity, certain.rank_surprisal) == (1.0, 1e9)
 
 
 def test_the_measures_have_six_digits() -> None:
-    measured = forward._fit(torch.tensor([math.log(123.456789)], dtype=torch.float64), torch.tensor([1000]), "a trace")
+    measured = actor._fit(torch.tensor([math.log(123.456789)], dtype=torch.float64), torch.tensor([1000]), "a trace")
     assert (measured.perplexity, measured.rank_surprisal) == (123.457, 20.7646)
 
 
@@ -273,7 +273,7 @@ def test_a_student_that_cannot_be_loaded_is_told(
     broken = tmp_path / "broken"
     shutil.copytree(random_student, broken)
     (broken / "model.safetensors").unlink()
-    with pytest.raises(MixtureError, match=r"^A student cannot be loaded; seen: .*broken; rule: .*model\.safetensors"):
+    with pytest.raises(MixrayError, match=r"^A student cannot be loaded; seen: .*broken; rule: .*model\.safetensors"):
         fit.run(store, pool, str(broken), PROMPT, MAX_TOKENS, quiet)
     assert not fit.handle(store, pool, str(broken), PROMPT, MAX_TOKENS).is_done()
 

@@ -54,9 +54,13 @@ def test_many_streams_say_more_at_a_time() -> None:
 def test_an_error_comes_after_what_was_said_before_it() -> None:
     async def spoken() -> list[int]:
         heard: list[int] = []
-        with pytest.raises(ValueError, match="the engine died"):
+
+        async def listen() -> None:
             async for piece in Pace(2).pieces(words([0.0, 0.0], fails=True)):
-                heard += piece
+                heard.extend(piece)
+
+        with pytest.raises(ValueError, match="the engine died"):
+            await listen()
         return heard
 
     assert asyncio.run(spoken()) == [0, 1]
