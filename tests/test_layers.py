@@ -27,7 +27,13 @@ ALLOWED = {
     "conversation": FLOOR | {"training", "terminal"},
     "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli", "student_cli"},
+    "audit_cli": FLOOR | STAGES | {"terminal", "options"},
+    "report_cli": FLOOR | STAGES | {"terminal", "options"},
+    "cards": FLOOR | STAGES,
+    "cli": FLOOR
+    | STAGES
+    | {"graph", "pipeline", "terminal", "tiny", "options"}
+    | {f"{name}_cli" for name in ("run", "pool", "mixture", "student", "audit", "report")},
 }
 
 
