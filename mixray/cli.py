@@ -18,6 +18,7 @@ from mixray.pool_cli import pool
 from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
+from mixray.report_cli import compare, report
 from mixray.run_cli import plan, run, status, sweep
 from mixray.store import Store
 from mixray.student_cli import student
@@ -29,9 +30,9 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status, audit):
+for command in (run, sweep, plan, status, audit, compare):
     app.command()(command)
-for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student)):
+for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report)):
     app.add_typer(commands, name=name)
 
 
