@@ -80,18 +80,18 @@ def _find(store: Store, name: str) -> tuple[Artefact, bool | Mapping[str, bool]]
 def _print_totals(totals: Totals, first: str, second: str) -> None:
     whys: Counter[str] = Counter()
     for tally in totals.values():
-        whys += tally.whys
+        whys.update(tally.whys)
     if whys:
         print("\nwhy: " + harmless("; ".join(f"{count:,} {reason}" for reason, count in whys.most_common())))
     if "" in totals:  # a pool has no benchmarks, and the last line tells the rest
         return
     table = Table("\nbenchmark", box=None, pad_edge=False)
-    for column in ("\nanswers", f"right by\n{first}", f"right by\n{second}", "\ndifference", "\nagree"):
+    for column in ("\nanswers", f"right by\n{first}", f"right by\n{second}", "\ndifference", "agree\non right"):
         table.add_column(escape(column), justify="right")
     for benchmark, tally in totals.items():
         shares = [count / tally.num for count in (tally.first_right, tally.second_right)]
         cells: list[Any] = [f"{tally.num:,}", *(f"{share:.1%}" for share in shares), f"{100 * (shares[1] - shares[0]):+.1f}"]
-        table.add_row(escape(harmless(benchmark)), *cells, f"{tally.agreed / tally.num:.2%}")
+        table.add_row(escape(harmless(benchmark)), *cells, f"{tally.agreed_on_right / tally.num:.2%}")
     print()
     print_table(table)
 

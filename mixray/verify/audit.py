@@ -6,7 +6,6 @@ the tables come, and `Totals`. Memory holds one table at a time. lm-eval's own m
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,14 +54,19 @@ class Disagreement:
 
 @dataclass
 class Tally:
-    """How often two policies agree, and how often each says right; `verdicts` counts pairs of verdicts that differ."""
+    """How often two policies agree, and how often each says right.
+
+    `agreed` counts equal verdicts, `agreed_on_right` where both say right or neither does, which is all an accuracy knows; `verdicts`
+    counts pairs that differ, `whys` their reasons.
+    """
 
     num: int = 0
     first_right: int = 0
     second_right: int = 0
     agreed: int = 0
-    verdicts: Counter[str] = field(default_factory=Counter)
-    whys: Counter[str] = field(default_factory=Counter)
+    agreed_on_right: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    whys: dict[str, int] = field(default_factory=dict)
 
 
 Totals = dict[str, Tally]
@@ -113,9 +117,10 @@ def _count(tally: Tally, one: Opinion, other: Opinion, found: Disagreement | Non
     tally.first_right += one.verdict == "right"
     tally.second_right += other.verdict == "right"
     tally.agreed += found is None
+    tally.agreed_on_right += (one.verdict == "right") == (other.verdict == "right")
     if found is not None:
-        tally.verdicts[f"{one.verdict}, {other.verdict}"] += 1
-        tally.whys[found.why] += 1
+        for counts, key in ((tally.verdicts, f"{one.verdict}, {other.verdict}"), (tally.whys, found.why)):
+            counts[key] = counts.get(key, 0) + 1
 
 
 def _policy(name: str) -> Judgements:

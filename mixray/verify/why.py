@@ -14,6 +14,7 @@ from mixray.verify.numbers import Opinion
 CUT_OFF = "cut off, and only one looks at that"
 COULD_NOT_TELL = ("timeout", "crashed", "memory", "forbidden", "too_long", "too_deep", "too_large")
 NO_ANSWER_IN_FORM = "no answer in the form that lm-eval reads"
+NEITHER = "neither finds an answer, which lm-eval calls wrong"
 THINKING = "a box within the thinking"
 NO_BOX = "no box, and lm-eval reads the text"
 SEVERAL_BOXES = "several boxes"
@@ -35,6 +36,8 @@ def why(row: Mapping[str, Any], opinions: tuple[Opinion, Opinion], answers: tupl
     for opinion in opinions:
         if opinion.reason in COULD_NOT_TELL or opinion.reason.startswith("raises "):
             return f"one could not tell: {opinion.reason}"
+    if of_lm_eval and answers == (None, None):
+        return NEITHER
     if not of_lm_eval or _bare(answers[0]) == _bare(answers[1]):
         return f"compared otherwise: {opinions[0].reason}"
     return _reading(row["response"] or "", answers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,7 @@ class Said(NamedTuple):
 
     gold: str
     response: str
+    finish_reason: str = "stop"
 
 
 class Case(NamedTuple):
@@ -79,11 +81,29 @@ def thought(said: list[Said]) -> list[Said]:
     ]
 
 
+def taken_back(said: list[Said]) -> list[Said]:
+    """A box that is taken back at once, and the right one."""
+    return [
+        Said(each.gold, f"So it is $\\boxed{{{other.gold}}}$. Wait, that is wrong. It is $\\boxed{{{each.gold}}}$.")
+        for each, other in zip(said, [*said[1:], said[0]], strict=True)
+    ]
+
+
+def cut_off(said: list[Said]) -> list[Said]:
+    """Every solution as far as its last box, not with it: the token limit came before the answer."""
+    return [Said(each.gold, each.response[: each.response.rfind("\\boxed")], "length") for each in said]
+
+
 def gsm8k(ending: str) -> list[Said]:
     """Every solution of GSM8K's test set, with the gold in another ending."""
     return [
         Said(gold, row["answer"].rpartition("####")[0] + ending.format(gold=gold)) for gold, row in problems("gsm8k.test.jsonl", "gsm8k")
     ]
+
+
+def cut_off_gsm8k() -> list[Said]:
+    """Every solution of GSM8K's test set without its last line, which states the answer: the token limit came before it."""
+    return [Said(each.gold, each.response.rstrip(), "length") for each in gsm8k("")]
 
 
 def boxed_only(file: str, form: str) -> list[Said]:
@@ -109,8 +129,12 @@ CASES = {
     "MATH train, its solutions": Case(lambda: math("math.train.parquet"), MATH),
     "MATH test, the next problem's solution": Case(lambda: of_the_next(math("math.test.jsonl")), MATH),
     "MATH test, a wrong box in the thinking": Case(lambda: thought(math("math.test.jsonl")), MATH),
+    "MATH test, a box taken back": Case(lambda: taken_back(math("math.test.jsonl")), MATH),
+    "MATH test, cut off before the box": Case(lambda: cut_off(math("math.test.jsonl")), MATH),
     "GSM8K test, #### at the end": Case(lambda: gsm8k("#### {gold}"), GSM8K, unboxed=True),
     "GSM8K test, a box at the end": Case(lambda: gsm8k("Final Answer: $\\boxed{{{gold}}}$."), GSM8K, unboxed=True),
+    "GSM8K test, a box without $ at the end": Case(lambda: gsm8k("Final Answer: \\boxed{{{gold}}}"), GSM8K, unboxed=True),
+    "GSM8K test, cut off before the answer": Case(cut_off_gsm8k, GSM8K, unboxed=True),
     "AIME24, the gold in a box": Case(lambda: boxed_only("aime24.test.jsonl", "aime24"), MATH),
     "AMC23, the gold in a box": Case(lambda: boxed_only("amc23.test.jsonl", "amc23"), MATH),
     "OlympiadBench, solutions with the gold in a box": Case(olympiad, MATH),
@@ -123,23 +147,20 @@ def judged(said: list[Said], unboxed: bool) -> Iterator[pa.Table]:
     """Yield rows as the scoring stage makes them."""
     for start in range(0, len(said), AT_ONCE):
         part = said[start : start + AT_ONCE]
-        verdicts = verify([each.response for each in part], [each.gold for each in part], None, unboxed)
-        yield pa.Table.from_pylist(
-            [
-                dict.fromkeys(SCORE.names) | {
-                    "benchmark": "b", "problem_id": str(start + number), "sample": 0, "gold": each.gold, "response": each.response,
-                    "finish_reason": "stop", "answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason,
-                }
-                for number, (each, verdict) in enumerate(zip(part, verdicts, strict=True))
-            ],
-            schema=SCORE,
-        )  # fmt: skip
+        verdicts = verify([each.response for each in part], [each.gold for each in part], [each.finish_reason for each in part], unboxed)
+        rows = [
+            dict.fromkeys(SCORE.names)
+            | {"benchmark": "b", "problem_id": str(start + number), "sample": 0, **each._asdict(), **asdict(verdict)}
+            for number, (each, verdict) in enumerate(zip(part, verdicts, strict=True))
+        ]
+        yield pa.Table.from_pylist(rows, schema=SCORE)
 
 
 def main() -> None:
     """Judge the cases and print a row for each metric of each."""
     out, wanted = sys.argv[1], sys.argv[2:] or list(CASES)
-    print("| responses | number | metric | ours right | lm-eval's right | agree | differences |\n|---|---:|---|---:|---:|---:|---|")
+    print("| responses | number | metric | ours right | lm-eval's right | agree on right | why their verdicts differ |")
+    print("|---|---:|---|---:|---:|---:|---|")
     with Path(out).open("a", encoding="utf-8") as file:
         for name in wanted:
             case = CASES[name]
@@ -151,8 +172,8 @@ def main() -> None:
                     tail = responses[found.trace_id.split("/")[1]][-300:]
                     file.write(json.dumps({"case": name, "metric": metric, **asdict(found), "tail": tail}, ensure_ascii=False) + "\n")
                 tally = totals["b"]
-                whys = "; ".join(f"{count} {why}" for why, count in tally.whys.most_common(5))
-                shares = " | ".join(f"{count / tally.num:.2%}" for count in (tally.first_right, tally.second_right, tally.agreed))
+                whys = "; ".join(f"{count:,} {why}" for why, count in Counter(tally.whys).most_common(3))
+                shares = " | ".join(f"{count / tally.num:.2%}" for count in (tally.first_right, tally.second_right, tally.agreed_on_right))
                 print(f"| {name} | {tally.num:,} | {metric} | {shares} | {whys} |", flush=True)
                 print(f"{name}, {metric}: {time.monotonic() - began:.0f} s", file=sys.stderr)
 
