@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
-    "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub",
+    "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "card",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "report"}
 ALLOWED = {
@@ -25,7 +25,7 @@ ALLOWED = {
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "conversation": FLOOR | {"training", "terminal"},
-    "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options"},
+    "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options", "cards"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
     "audit_cli": FLOOR | STAGES | {"terminal", "options"},
     "report_cli": FLOOR | STAGES | {"terminal", "options"},
