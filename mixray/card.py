@@ -34,7 +34,7 @@ class Teacher:
     name: str
     label: str
     model: str | None
-    """The model's name, where it is one of the hub; None of local models and imported traces."""
+    """The model's name, on the hub or at its endpoint; None of local models and imported traces."""
     how: str
     counts: Mapping[str, int | None]
 
@@ -57,9 +57,16 @@ def teacher(pool: Artefact) -> Teacher:
         asked = pool.store.open("pools", folder) if folder else pool
     settings = asked.made_by["settings"]
     model = settings.get("model")
-    told = model if isinstance(model, str) and _OF_HUB.fullmatch(model) else None
-    how = "imported" if "traces" in settings else "asked" if "model" in settings else NOTHING
-    return Teacher(pool.name, pool.label, told, how, {key: pool.outcome.get(key) for key in COUNTED})
+    named = "endpoint" in settings or (isinstance(model, str) and _OF_HUB.fullmatch(model) is not None)  # else a fingerprint
+    how = "imported traces" if "traces" in settings else "a local model" if "model" in settings else NOTHING
+    return Teacher(
+        pool.name, pool.label, _without_folders(str(model)) if named else None, how, {key: pool.outcome.get(key) for key in COUNTED}
+    )
+
+
+def _without_folders(model: str) -> str:
+    """Return a model's name; of one that an endpoint calls by its folder, the last part alone."""
+    return model if not model.startswith(("/", "~", ".")) else model.rstrip("/").rpartition("/")[2]
 
 
 def teachers_table(teachers: Iterable[Teacher]) -> str:

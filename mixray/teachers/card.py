@@ -18,14 +18,32 @@ SHARDS = "data/train-*.parquet"
 SAID = ("prompt_template", "system_prompt", "num_samples", "until", "temperature", "top_p", "max_tokens", "thinking", "seed")
 """The settings of a teacher that a card tells; others may hold addresses and paths."""
 COLUMNS = {
-    "trace_id": "problem, teacher and sample", "problem_id": "of the problem", "sample": "which answer to this problem",
-    "seed": "of sampling", "gold": "the right answer", "subject": "of the problem, where it is known",
-    "level": "of the problem; 0 where it is not known", "response": "what the teacher wrote",
+    "trace_id": "problem, teacher and sample",
+    "problem_id": "of the problem",
+    "teacher": "the pool's name",
+    "sample": "which answer to this problem",
+    "seed": "of sampling",
+    "question": "as the problem asks it",
+    "gold": "the right answer",
+    "subject": "of the problem, where it is known",
+    "level": "of the problem; 0 where it is not known",
+    "response": "what the teacher wrote",
     "finish_reason": "stop, length or error; null where nobody told",
-    "status": "ok, truncated, looping, garbled, empty or error", "repetition": "share of the response that says nothing new",
-    "answer": "what the response settles on", "verdict": "right, wrong or unknown", "verdict_reason": "why",
+    "num_prompt_tokens": "null where nobody told",
+    "num_response_tokens": "null where nobody told",
+    "seconds": "of the answer",
+    "status": "ok, truncated, looping, garbled, empty or error",
+    "error": "where there was one",
+    "repetition": "share of the response that says nothing new",
+    "engine": "what answered, with its version",
     "template": "digest of the chat template and the prompts",
-}  # fmt: skip
+    "answer": "what the response settles on",
+    "verdict": "right, wrong or unknown",
+    "verdict_reason": "why",
+    "rule_verdict": "the rule's, where a judge was asked",
+    "rule_reason": "why",
+    "judge_verdict": "the judge's, where one was asked",
+}
 
 
 def card(pool: Artefact, license_id: str | None = None) -> str:

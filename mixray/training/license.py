@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mixray.card import LICENSE_UNKNOWN
 from mixray.errors import MixrayError
 from mixray.models import resolve
 
@@ -30,7 +31,7 @@ def license_of(folder: Path) -> str | None:
     """Return the licence a model folder tells, in its card or as a text, by the hub's short name; None where neither is understood."""
     for path in sorted(folder.glob("README.md")):
         told = _front_matter(path.read_text(encoding="utf-8", errors="replace")).get("license")
-        if isinstance(told, str) and told:
+        if isinstance(told, str) and told not in ("", LICENSE_UNKNOWN):
             return told
     for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name.upper().startswith(("LICENSE", "LICENCE"))):
         text = " ".join(path.read_text(encoding="utf-8", errors="replace")[:2000].lower().split())

@@ -81,10 +81,11 @@ def thought(said: list[Said]) -> list[Said]:
     ]
 
 
-def taken_back(said: list[Said]) -> list[Said]:
+def taken_back(said: list[Said], dollar: str = "$") -> list[Said]:
     """A box that is taken back at once, and the right one."""
+    box = f"{dollar}\\boxed{{{{{{}}}}}}{dollar}"
     return [
-        Said(each.gold, f"So it is $\\boxed{{{other.gold}}}$. Wait, that is wrong. It is $\\boxed{{{each.gold}}}$.")
+        Said(each.gold, f"So it is {box.format(other.gold)}. Wait, that is wrong. It is {box.format(each.gold)}.")
         for each, other in zip(said, [*said[1:], said[0]], strict=True)
     ]
 
@@ -130,6 +131,7 @@ CASES = {
     "MATH test, the next problem's solution": Case(lambda: of_the_next(math("math.test.jsonl")), MATH),
     "MATH test, a wrong box in the thinking": Case(lambda: thought(math("math.test.jsonl")), MATH),
     "MATH test, a box taken back": Case(lambda: taken_back(math("math.test.jsonl")), MATH),
+    "MATH test, a bare box taken back": Case(lambda: taken_back(math("math.test.jsonl"), ""), MATH),
     "MATH test, cut off before the box": Case(lambda: cut_off(math("math.test.jsonl")), MATH),
     "GSM8K test, #### at the end": Case(lambda: gsm8k("#### {gold}"), GSM8K, unboxed=True),
     "GSM8K test, a box at the end": Case(lambda: gsm8k("Final Answer: $\\boxed{{{gold}}}$."), GSM8K, unboxed=True),

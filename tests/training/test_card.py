@@ -20,7 +20,7 @@ from mixray.recipe import Merging
 from mixray.store import Artefact, Store
 from mixray.training.card import Facts, card, facts_of
 from mixray.training.license import license_of, license_of_model
-from mixray.training.measured import Gap, Measured, Score, limits
+from mixray.training.measured import Measured, Score
 
 SCORE = Score("sums", 0.75, 20, "scores/arm-s0-0123456789ab", 0.531, 0.888)
 
