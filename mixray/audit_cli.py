@@ -21,7 +21,7 @@ from mixray.terminal import harmless, print_table
 if TYPE_CHECKING:
     from mixray.verify.audit import Totals
 
-SCORES = "scores"
+SCORES, POOLS = "scores", "pools"
 
 
 def audit(
@@ -48,7 +48,8 @@ def audit(
         for row in rows:
             print(json.dumps(asdict(row)))
         if found.kind == SCORES:
-            print(json.dumps({"first": first, "second": second, "totals": {key: asdict(tally) for key, tally in totals.items()}}))
+            told = {key: asdict(tally) for key, tally in totals.items()}
+            print(json.dumps({"first": first, "second": second, "judged_by": _judged_by(first, second), "totals": told}))
         return
     asked_lm_eval = any(row.second_answer is not None for row in rows)
     table = Table("trace", "gold", "answer", *(["lm-eval's answer"] if asked_lm_eval else []), first, second, box=None, pad_edge=False)
@@ -68,7 +69,7 @@ def _find(store: Store, name: str) -> tuple[Artefact, bool | Mapping[str, bool]]
     from mixray.teachers import shelf as pools
 
     scores = shelf.fitting(store, SCORES, name)
-    if scores and not shelf.fitting(store, pools.KIND, name):
+    if scores and not shelf.fitting(store, POOLS, name):
         found = shelf.open_only(store, SCORES, name, scores)
         if "gold" not in next(found.tables(), pa.table({})).column_names:
             raise StoreError("Scores are of an earlier version", seen=found.label, rule="their rows tell golds", do="run the recipe again")
@@ -98,10 +99,16 @@ def _print_totals(totals: Totals, first: str, second: str) -> None:
 
 def _print_last(totals: Totals, first: str, second: str, num_rows: int, most: int, noun: str) -> None:
     from mixray.teachers.words import plural
-    from mixray.verify import lm_eval_tasks
 
     total = sum(tally.num for tally in totals.values())
-    if any(name.startswith(lm_eval_tasks.PREFIX) for name in (first, second)):
-        print(f"judged by {lm_eval_tasks.version()}")
+    if by := _judged_by(first, second):
+        print(f"judged by {by}")
     print(f"{first} and {second} disagree on {num_rows:,} of {plural(total, noun)} ({num_rows / max(total, 1):.2%})"
           + (f"; the first {most} are shown" if num_rows > most else ""))  # fmt: skip
+
+
+def _judged_by(first: str, second: str) -> str | None:
+    """Return lm-eval's version, where it was asked."""
+    from mixray.verify import lm_eval_tasks
+
+    return lm_eval_tasks.version() if any(name.startswith(lm_eval_tasks.PREFIX) for name in (first, second)) else None

@@ -24,7 +24,6 @@ from mixray.verify.why import why
 
 Judgements = Callable[[list[dict[str, Any]], bool], list[Opinion]]
 """(traces, unboxed) to an opinion each."""
-_NOT_AN_ANSWER = ("too_long", "timeout", "crashed", "memory", "forbidden", "too_deep", lm_eval_tasks.NO_ANSWER)
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,21 @@ def disagreements(
 
 
 def _disagreement(row: Mapping[str, Any], one: Opinion, other: Opinion, of_lm_eval: bool) -> Disagreement:
-    read = other.reason if of_lm_eval and other.reason not in _NOT_AN_ANSWER else None
-    told = [f"{opinion.verdict} ({opinion.reason})" for opinion in (one, other)]
-    if read is not None:
-        told[1] = other.verdict
+    read = other.reason if of_lm_eval and other.verdict != "unknown" and other.reason != lm_eval_tasks.NO_ANSWER else None
     return Disagreement(
-        row.get("trace_id") or f"{row['benchmark']}/{row['problem_id']}/{row['sample']}", row["gold"], row["answer"], *told,
-        benchmark=row.get("benchmark"), second_answer=read, why=why(row, (one, other), (row["answer"], read), of_lm_eval),
-    )  # fmt: skip
+        trace_id=row.get("trace_id") or f"{row['benchmark']}/{row['problem_id']}/{row['sample']}",
+        gold=row["gold"],
+        answer=row["answer"],
+        first=_told(one),
+        second=_told(other) if read is None else other.verdict,
+        benchmark=row.get("benchmark"),
+        second_answer=read,
+        why=why(row, (one, other), (row["answer"], read), of_lm_eval),
+    )
+
+
+def _told(opinion: Opinion) -> str:
+    return f"{opinion.verdict} ({opinion.reason})"
 
 
 def _count(tally: Tally, one: Opinion, other: Opinion, found: Disagreement | None) -> None:

@@ -9,6 +9,7 @@ can be had beside any antlr that Math-Verify works with. `LM_EVAL.md` beside thi
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -163,7 +164,11 @@ def _task(task: str) -> ModuleType:
 def _any_antlr() -> Iterator[None]:
     """Let minerva_math load beside another antlr than sympy's: its check is for `exact_match`, which `metric_of` refuses there."""
     told = metadata.version
-    metadata.version = lambda name: ANTLR_OF_SYMPY if name == ANTLR else told(name)
+
+    def answer(distribution_name: str) -> str:
+        return ANTLR_OF_SYMPY if distribution_name == ANTLR else told(distribution_name)
+
+    metadata.version = answer
     try:
         yield
     finally:
@@ -178,25 +183,22 @@ def _folder(task: str) -> Path:
 
 
 def _by_filter(metric: Metric, gold: str, response: str) -> tuple[bool, str | None]:
-    from lm_eval.api.instance import Instance
-    from lm_eval.api.metrics import exact_match_fn
-
     assert metric.config is not None
+    instance, metrics = (importlib.import_module(f"{PACKAGE}.api.{name}") for name in ("instance", "metrics"))
     ensemble, arguments = _filter(metric.task, metric.config, metric.part)
-    asked = Instance(request_type="generate_until", doc={}, arguments=("", {}), idx=0)
+    asked = instance.Instance(request_type="generate_until", doc={}, arguments=("", {}), idx=0)
     asked.resps = [response]
     ensemble.apply([asked])
     answer = asked.filtered_resps[metric.part]
-    return exact_match_fn(references=[gold], predictions=[answer], **arguments)["exact_match"] == 1, answer
+    found = metrics.exact_match_fn(references=[gold], predictions=[answer], **arguments)
+    return bool(found["exact_match"] == 1), answer
 
 
 @cache
 def _filter(task: str, config: str, part: str) -> tuple[Any, dict[str, Any]]:
     """Return the filter of a task and what its metric is called with, both as its YAML says."""
-    from lm_eval.filters import build_filter_ensemble
-
     told = yaml.safe_load((_folder(task) / config).read_text(encoding="utf-8"))
     steps = next(entry["filter"] for entry in told["filter_list"] if entry["name"] == part)
     components = [(step["function"], {key: value for key, value in step.items() if key != "function"}) for step in steps]
     arguments = {key: value for key, value in told["metric_list"][0].items() if key not in ("metric", "aggregation", "higher_is_better")}
-    return build_filter_ensemble(part, components), arguments
+    return importlib.import_module(f"{PACKAGE}.filters").build_filter_ensemble(part, components), arguments
