@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
+from mixray.audit_cli import audit
 from mixray.errors import MixrayError, RecipeError
 from mixray.evaluate_cli import evaluate
 from mixray.mixture_cli import mixture
-from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
+from mixray.options import RecipeArgument, SetOption, StorageOption, log_path
 from mixray.pool_cli import pool
 from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
+from mixray.report_cli import compare, report
 from mixray.run_cli import plan, run, status, sweep
 from mixray.store import Store
 from mixray.student_cli import student
-from mixray.terminal import harmless, library_noise_in, print_table
+from mixray.terminal import library_noise_in
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -32,9 +31,9 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status, evaluate):
+for command in (run, sweep, plan, status, evaluate, audit, compare):
     app.command()(command)
-for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student)):
+for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report)):
     app.add_typer(commands, name=name)
 
 
@@ -77,42 +76,6 @@ def _judge_again(recipe: Recipe, storage: str) -> None:
                 terminal.answer(f"{made.label}: {redone.num_traces:,} verdicts, " + (", ".join(told) or "none changed"))
                 if redone.readers:
                     terminal.answer("  made from the former verdicts; remove them to have them made again: " + ", ".join(redone.readers))
-
-
-@app.command()
-def audit(
-    name: Annotated[str, typer.Argument(metavar="POOL", help="a pool, as `mixray pool ls` shows it")],
-    first: Annotated[str, typer.Option(help="stored, rule, judge, mixray, exact or math-verify")] = "stored",
-    second: Annotated[str, typer.Option(help="what to hold against it")] = "math-verify",
-    unboxed: Annotated[
-        bool | None,
-        typer.Option("--unboxed/--boxed", help="where no box is found, the last number counts, or not; as the pool where unset"),
-    ] = None,
-    most: Annotated[int, typer.Option(min=1, help="rows shown")] = 50,
-    storage: StorageOption = "./runs",
-    as_json: JsonOption = False,
-) -> None:
-    """List where two ways of judging a pool disagree: policies, what is stored, or a model's second opinion."""
-    from mixray.teachers import shelf
-    from mixray.teachers.words import plural
-    from mixray.verify.audit import disagreements
-
-    found = shelf.find(Store(storage), name)
-    unboxed = shelf.counts_unboxed(found) if unboxed is None else unboxed
-    rows = list(disagreements(found.tables(), first, second, unboxed))
-    if as_json:
-        for row in rows:
-            print(json.dumps(asdict(row)))
-        return
-    table = Table("trace", "gold", "answer", first, second, box=None, pad_edge=False)
-    for row in rows[:most]:
-        answer = "-" if row.answer is None else row.answer
-        table.add_row(*(escape(harmless(cell)) for cell in (row.trace_id, row.gold, answer, row.first, row.second)))
-    if rows:
-        print_table(table)
-    total = found.outcome["num_traces"]
-    print(f"{first} and {second} disagree on {len(rows):,} of {plural(total, 'trace')} ({len(rows) / max(total, 1):.2%})"
-          + (f"; the first {most} are shown" if len(rows) > most else ""))  # fmt: skip
 
 
 @app.command()

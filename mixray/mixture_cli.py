@@ -230,6 +230,15 @@ def push(
         terminal.answer(hub.push(found, repo, private, license_id))
 
 
+@mixture.command("card")
+def card(name: MixtureArgument, license_id: LicenseOption = None, storage: StorageOption = "./runs") -> None:
+    """Print a mixture's card, as `push` sends it: shares, teachers with their verdicts, what was left out, columns."""
+    from mixray.mixing import shelf
+    from mixray.mixing.card import card as card_of
+
+    print(card_of(shelf.find(Store(storage), name), license_id), end="")
+
+
 @mixture.command("preferences")
 def preferences(
     name: MixtureArgument,

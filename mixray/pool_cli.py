@@ -198,6 +198,19 @@ def export(
     print(f"{plural(shelf.export(shelf.find(Store(storage), name), out, form, wanted), 'trace')} -> {out}")
 
 
+@pool.command("card")
+def card(
+    name: PoolArgument,
+    license_id: Annotated[str | None, typer.Option("--license", help="of the data, such as apache-2.0; unknown where unset")] = None,
+    storage: StorageOption = "./runs",
+) -> None:
+    """Print a pool's card, for a data set of its traces: teacher, verdicts, pass rates, columns."""
+    from mixray.teachers import shelf
+    from mixray.teachers.card import card as card_of
+
+    print(card_of(shelf.find(Store(storage), name), license_id), end="")
+
+
 @pool.command("import")
 def import_(
     traces: Annotated[str, typer.Argument(help="a file or URL (jsonl, json, csv, parquet), or `hf:<data set>`")],

@@ -18,7 +18,7 @@ from mixray.store import Artefact, Store
 from mixray.terminal import harmless, library_noise_in, print_table
 
 if TYPE_CHECKING:
-    from mixray.training.card import Score
+    pass
 
 student = typer.Typer(help="Students: what was trained, and merged.", no_args_is_help=True)
 
@@ -173,23 +173,32 @@ def push(
     storage: StorageOption = "./runs",
 ) -> None:
     """Push a student to the Hugging Face hub, with a card that tells its scores; the token is that of HF_TOKEN."""
+    from mixray import cards
     from mixray.training import hub, shelf
 
     store = Store(storage)
     found = shelf.find(store, name)
     with library_noise_in(log_path(storage, f"push-{found.name}")) as terminal:
-        terminal.answer(hub.push(found, repo, private, license_id, _scores(shelf.scores_by_student(store).get(found.hash, []))))
+        terminal.answer(hub.push(found, repo, private, license_id, cards.measured(store, found)))
 
 
-def _scores(asked: list[Artefact]) -> list[Score]:
-    from mixray import report
-    from mixray.training.card import Score
+@student.command("card")
+def card(
+    name: StudentArgument,
+    license_id: Annotated[str | None, typer.Option("--license", help="the base model's, if it can be found, where unset")] = None,
+    storage: StorageOption = "./runs",
+) -> None:
+    """Print a student's card, as `push` sends it: what it was taught, scores and their distance to the untouched student, limits."""
+    from mixray import cards
+    from mixray.errors import TrainingError
+    from mixray.hub import check_license
+    from mixray.training import hub, shelf
 
-    return [
-        Score(name, told["accuracy"], told["num_problems"], scores.label, told["low"], told["high"])
-        for scores in asked
-        for name, told in report.accuracies(scores).items()
-    ]
+    if license_id is not None:
+        check_license(license_id, TrainingError)
+    store = Store(storage)
+    found = shelf.find(store, name)
+    print(hub.card_of(found, license_id, cards.measured(store, found)), end="")
 
 
 @student.command("merge")

@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
-    "forward",
+    "forward", "card",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
-COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli"}
+COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
@@ -29,8 +29,11 @@ ALLOWED = {
     "evaluate_cli": FLOOR | STAGES | {"graph", "examine", "terminal", "options"},
     "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
     "conversation": FLOOR | {"training", "terminal"},
-    "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options"},
+    "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options", "cards"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
+    "audit_cli": FLOOR | STAGES | {"terminal", "options"},
+    "report_cli": FLOOR | STAGES | {"terminal", "options"},
+    "cards": FLOOR | STAGES,
     "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options"} | COMMANDS,
 }
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import yaml
 
 from mixray.errors import MixtureError
 from mixray.export import appearing_whole, save_as_data_set, write_json_lines, write_parquet
-from mixray.hub import check_license
 from mixray.mixing import shelf
+from mixray.mixing.card import SHARDS, SPLIT, card
 from mixray.rows import EXAMPLE
 from mixray.staging import Staging
 from mixray.store import Artefact
@@ -25,11 +24,7 @@ from mixray.store import Artefact
 Format = Literal["messages-jsonl", "trl", "axolotl", "prompt-completion", "llama-factory", "parquet", "datasets"]
 FOLDERS = ("llama-factory", "datasets")
 """The formats that are a folder rather than a file."""
-SPLIT = "train"
-SHARDS = f"data/{SPLIT}-*.parquet"
 ROWS_PER_SHARD = 50_000
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"), (10**8, "10M<n<100M"))
-LARGEST = "100M<n<1B"
 
 
 def export(mixture: Artefact, out: Path, form: Format, license_id: str | None = None, force: bool = False) -> int:
@@ -114,56 +109,3 @@ def _write_llama_factory(mixture: Artefact, folder: Path) -> int:
     }
     Staging(folder).write_json("dataset_info.json", {mixture.name: described})
     return write_json_lines(folder / file_name, ({"messages": messages} for messages in _messages(mixture)))
-
-
-def card(mixture: Artefact, license_id: str | None = None) -> str:
-    """Return a data set's README.md: what the hub reads at its head, and what people read below.
-
-    Only names, numbers and hashes are told: settings may hold paths of the machine.
-
-    Raises:
-        MixtureError: the license is none.
-    """
-    if license_id is not None:
-        check_license(license_id, MixtureError)
-    out, hashes = mixture.outcome, shelf.pool_hashes(mixture)
-    pools = {
-        name: {"hash": hashes.get(name), "asked": out["shares"].get(name), **counts} for name, counts in out["pools"].items()
-    }  # fmt: skip
-    head = {
-        "pretty_name": mixture.name,
-        "license": license_id or "unknown",
-        "task_categories": ["text-generation"],
-        "size_categories": [next((name for limit, name in SIZES if out["num_rows"] < limit), LARGEST)],
-        "tags": ["distillation", "reasoning", "mixray"],
-        "configs": [{"config_name": "default", "data_files": [{"split": SPLIT, "path": SHARDS}]}],
-        "mixray": {"mixture": mixture.name, "hash": mixture.hash, "alpha": out["alpha"], "by": out["by"], "pools": pools},
-    }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{_told(mixture, out, hashes)}"
-
-
-def _told(mixture: Artefact, out: dict[str, Any], hashes: dict[str, str]) -> str:
-    shares = shelf.shares_of(mixture)
-    lines = [
-        f"# {mixture.name}",
-        "",
-        f"{out['num_rows']:,} conversations over {out['num_problems']:,} problems, by {len(shares)} teachers, for "
-        "supervised fine-tuning. The rows lie in training order; `messages` is what is trained, the other columns say where a row is from.",
-        "",
-        f"| pool | asked of {_words(out['by'])} | rows | tokens | loss tokens | made from |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for name, counts in out["pools"].items():
-        cells = [f"{counts[count]:,} ({shares[name][count]:.1%})" for count in shelf.COUNTS]
-        asked = out["shares"].get(name)
-        lines.append(f"| {name} | {'-' if asked is None else f'{asked:.1%}'} | {' | '.join(cells)} | `pools/{name}-{hashes.get(name)}` |")
-    lines += ["", "| step | dropped problems | dropped rows | rows left |", "|---|---:|---:|---:|"]
-    for step in out["steps"]:
-        left = sum(pool["rows"] for pool in step["pools"].values())
-        lines.append(f"| {step['step']} | {step['dropped_problems']:,} | {step['dropped_rows']:,} | {left:,} |")
-    lines += ["", f"Made by mixray as `{mixture.label}`: the hash covers every setting, and the hashes of the pools."]
-    return "\n".join(lines) + "\n"
-
-
-def _words(count: str) -> str:
-    return count.replace("_", " ")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mixray import hub
 from mixray.errors import MixtureError
-from mixray.mixing.export import SHARDS, write_hub_folder
+from mixray.mixing.card import SHARDS
+from mixray.mixing.export import write_hub_folder
 from mixray.store import Artefact
 
 

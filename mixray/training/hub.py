@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from mixray import hub
+from mixray.card import LICENSE_UNKNOWN
 from mixray.errors import TrainingError
 from mixray.store import Artefact
 from mixray.training import shelf
-from mixray.training.card import LICENSE_UNKNOWN, Score, card, facts_of, license_of, license_of_model
+from mixray.training.card import card, facts_of
+from mixray.training.license import license_of, license_of_model
+from mixray.training.measured import Measured
 
 KEPT_BACK = ("README.md", "manifest.json", "adapter/README.md")
 """The card is written anew; what made a student, and the card PEFT writes, may hold paths of the machine."""
@@ -20,7 +22,7 @@ REPLACED = ["*.safetensors", "*.safetensors.index.json"]
 
 
 def push(
-    student: Artefact, repo: str, private: bool = False, license_id: str | None = None, scores: Sequence[Score] = ()
+    student: Artefact, repo: str, private: bool = False, license_id: str | None = None, measured: Measured | None = None
 ) -> str:  # fmt: skip
     """Push a student to a model repository of the hub, made if it is not there; return the commit's address.
 
@@ -29,7 +31,7 @@ def push(
         repo: `owner/name`.
         private: whether nobody else may see it; a public repository that is there already is refused.
         license_id: for the card; that of the base model where it is not said.
-        scores: how it did, for the card.
+        measured: how it did, for the card.
 
     Raises:
         RecipeError: the name is wrong.
@@ -39,14 +41,14 @@ def push(
         hub.check_license(license_id, TrainingError)
 
     def fill(folder: Path) -> None:
-        _fill(folder, student, repo, license_id, scores)
+        _fill(folder, student, repo, license_id, measured)
 
     # Shards of a larger former student would be read together with the new ones.
     parcel = hub.Parcel("student", "model", TrainingError, fill, student.label, REPLACED)
     return hub.push(parcel, repo, private)
 
 
-def _fill(folder: Path, student: Artefact, repo: str, license_id: str | None, scores: Sequence[Score]) -> None:
+def _fill(folder: Path, student: Artefact, repo: str, license_id: str | None, measured: Measured | None) -> None:
     """Fill a folder with links to the student's files, which may be too large to copy, and its card."""
     source = student.local_folder()
     for entry in student.manifest()["files"]:
@@ -57,11 +59,22 @@ def _fill(folder: Path, student: Artefact, repo: str, license_id: str | None, sc
         (folder / path).symlink_to((source / path).resolve())
     if (folder / ADAPTER).exists():
         _name_base(folder / ADAPTER, student)
-    license_id = license_id or license_of(source) or license_of_model(shelf.base_of(student)) or LICENSE_UNKNOWN
+    (folder / "README.md").write_text(card_of(student, license_id, measured, repo), encoding="utf-8")
+
+
+def card_of(student: Artefact, license_id: str | None, measured: Measured | None, place: str | None = None) -> str:
+    """Return the card of a committed student.
+
+    Args:
+        student: its artefact.
+        license_id: that of the base model where it is not said.
+        measured: how it did.
+        place: where it will be loaded from; its own name where unset.
+    """
+    found = license_id or license_of(student.local_folder()) or license_of_model(shelf.base_of(student)) or LICENSE_UNKNOWN
     outcome = {**student.outcome, "base_model": shelf.base_of(student)}
     mixture = shelf.mixture_of(student.store, student)
-    told = facts_of(student, outcome, mixture, scores, license_id, place=repo)
-    (folder / "README.md").write_text(card(told), encoding="utf-8")
+    return card(facts_of(student, outcome, mixture, measured, found, place))
 
 
 def _name_base(path: Path, student: Artefact) -> None:

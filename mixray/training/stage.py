@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mixray.card import LICENSE_UNKNOWN
 from mixray.chat import Encoded, show
 from mixray.models import fingerprint, resolve
 from mixray.progress import StageProgress
@@ -21,10 +22,11 @@ from mixray.recipe import Train
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.training import tokens as tokens_stage
-from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
+from mixray.training.card import card, facts_of
 from mixray.training.checks import check_rows, ready_tokenizer
 from mixray.training.fit import check_room, fit
 from mixray.training.job import STUDENT, Job
+from mixray.training.license import license_of_model
 from mixray.training.plan import PLAN_RULE, Sizes, batch_plan, efficiency, plan_table
 from mixray.training.state import RECORDS, Records, read_state
 from mixray.training.tokens import TokenRows

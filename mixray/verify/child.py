@@ -1,4 +1,4 @@
-"""The process that compares expressions; run as `python -m mixray.verify.child CPU_SECONDS MEMORY_BYTES OWNER`.
+"""The process that compares expressions; run as `python -m mixray.verify.child CPU_SECONDS MEMORY_BYTES OWNER [lm-eval]`.
 
 In: JSON lines `[number, how, gold, answer]` on standard input, each sent when the one before is answered. Out: JSON lines
 `[number, verdict, reason]` on standard output. Nothing here is worth keeping; its owner (`mixray.verify.pool`) may kill it at any moment.
@@ -60,6 +60,10 @@ def main() -> None:
     _die_with(owner)
     warm()
     library.warm()
+    if "lm-eval" in sys.argv[4:]:  # a development dependency, and slow to load: only where it is asked for
+        from mixray.verify import lm_eval_tasks
+
+        lm_eval_tasks.warm()
     gc.collect()
     gc.freeze()  # so that the workers share this memory
     asked, keeper = Asked(), os.getpid()
@@ -104,7 +108,7 @@ def _within(cpu_seconds: float, how: str, gold: str, answer: str) -> Opinion:
     signal.setitimer(signal.ITIMER_VIRTUAL, KILL_AFTER * cpu_seconds)
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     try:
-        opinion = library.judge(gold, answer) if how == "library" else compare(gold, answer, algebra)
+        opinion = _judge(how, gold, answer)
     except OutOfTime:
         opinion = Opinion("unknown", "timeout")
     except MemoryError:
@@ -116,6 +120,14 @@ def _within(cpu_seconds: float, how: str, gold: str, answer: str) -> Opinion:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     assert opinion is not None
     return Opinion("unknown", "forbidden") if fence.refused else opinion
+
+
+def _judge(how: str, gold: str, answer: str) -> Opinion | None:
+    if how.startswith("lm-eval:"):
+        from mixray.verify import lm_eval_tasks
+
+        return lm_eval_tasks.judge(how.removeprefix(lm_eval_tasks.PREFIX), gold, answer)
+    return library.judge(gold, answer) if how == "library" else compare(gold, answer, algebra)
 
 
 def _on_alarm(number: int, frame: FrameType | None) -> None:

@@ -32,8 +32,15 @@ NUM_CHILDREN = 2
 MAX_QUESTION_BYTES = 60_000  # less than a pipe holds, so that writing never waits for a child
 PAIRS_PER_CHILD = 16  # of a batch that brings up one more child
 
-How = Literal["compare", "library"]
-"""By which policy a child judges: ours on two answers, or Math-Verify's own on a gold and a whole response."""
+PIPE_BYTES = 2**20  # as much as Linux gives anybody
+CPU_SECONDS_LM_EVAL = 20.0  # its own clocks stop each of up to four steps after 5 s
+WALL_SECONDS_LM_EVAL = 120.0
+
+How = str
+"""By which policy a child judges: `compare` is ours on two answers, `library` Math-Verify's own on a gold and a whole response,
+`lm-eval:<metric>` one of lm-eval's on the same."""
+Judge = Literal["mixray", "lm-eval"]
+"""What the children of a pool have loaded: those of `mixray` know the first two policies alone."""
 _Question = tuple[How, str, str]
 
 
@@ -47,12 +54,15 @@ class Child:
     The thread that makes it must live on, since the kernel ends the process with the thread that started it.
     """
 
-    def __init__(self, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES, judge: Judge = "mixray") -> None:
         # -P and an environment of two variables: what the model wrote must not find keys, nor import from the working folder; and
         # sympy's order of things, so its verdicts, must not change from one child to the next.
-        command = [sys.executable, "-P", "-m", "mixray.verify.child", str(cpu_seconds), str(memory_bytes), str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "mixray.verify.child", str(cpu_seconds), str(memory_bytes), str(os.getpid()), judge]
         environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONHASHSEED": "0"}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        self.most_bytes, pipe_bytes = (MAX_QUESTION_BYTES, -1) if judge == "mixray" else (PIPE_BYTES - 5_000, PIPE_BYTES)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, pipesize=pipe_bytes
+        )
         self.asked = 0
         try:
             self._receive(START_SECONDS)
@@ -74,7 +84,7 @@ class Child:
         """
         self.asked += 1
         question = json.dumps([self.asked, how, gold, answer]).encode() + b"\n"
-        if len(question) > MAX_QUESTION_BYTES:
+        if len(question) > self.most_bytes:
             return Opinion("unknown", "too_long")
         try:
             assert self.process.stdin is not None
@@ -109,8 +119,14 @@ class Child:
 class Pool:
     """A few children, each waited for by a thread of its own; any thread may use it."""
 
-    def __init__(self, num_children: int = NUM_CHILDREN, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
-        self.num_children, self.cpu_seconds, self.wall_seconds = num_children, cpu_seconds, wall_seconds
+    def __init__(
+        self,
+        num_children: int = NUM_CHILDREN,
+        cpu_seconds: float = CPU_SECONDS,
+        wall_seconds: float = WALL_SECONDS,
+        judge: Judge = "mixray",
+    ) -> None:
+        self.num_children, self.cpu_seconds, self.wall_seconds, self.judge = num_children, cpu_seconds, wall_seconds, judge
         self._tasks: queue.SimpleQueue[tuple[_Question, Future[Opinion]] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
@@ -150,7 +166,7 @@ class Pool:
         while (task := self._tasks.get()) is not None:
             question, future = task
             try:
-                child = child or Child(self.cpu_seconds)
+                child = child or Child(self.cpu_seconds, judge=self.judge)
                 opinion, child = self._ask_twice(child, *question)
                 future.set_result(opinion)
             except Exception as error:  # told to whoever waits; this thread must outlive it
@@ -170,28 +186,29 @@ class Pool:
             except ChildDied:
                 child.kill()
                 if not last:
-                    child = Child(self.cpu_seconds)
+                    child = Child(self.cpu_seconds, judge=self.judge)
         return Opinion("unknown", "crashed"), None
 
 
 class _Shared:
-    """This process's pool, and who made it: a forked process inherits the pool but not its threads."""
+    """This process's pools, and who made them: a forked process inherits a pool but not its threads."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.pool: Pool | None = None
+        self.pools: dict[Judge, Pool] = {}
 
 
 _shared = _Shared()
 
 
-def shared_pool() -> Pool:
+def shared_pool(judge: Judge = "mixray") -> Pool:
     """Return this process's pool; no child starts before there is something to compare."""
     with _shared.lock:
-        if _shared.pool is None:
-            _shared.pool = Pool()
-            atexit.register(_shared.pool.close)
-        return _shared.pool
+        if judge not in _shared.pools:
+            limits = (CPU_SECONDS, WALL_SECONDS) if judge == "mixray" else (CPU_SECONDS_LM_EVAL, WALL_SECONDS_LM_EVAL)
+            _shared.pools[judge] = Pool(NUM_CHILDREN, *limits, judge)
+            atexit.register(_shared.pools[judge].close)
+        return _shared.pools[judge]
 
 
 def _forget_pool() -> None:

@@ -17,7 +17,8 @@ from made_up_mixtures import make_mixture, make_pools
 from mixray.errors import MixtureError, StoreError
 from mixray.mixing import export as exporting
 from mixray.mixing import shelf
-from mixray.mixing.export import FOLDERS, Format, card, export
+from mixray.mixing.card import card
+from mixray.mixing.export import FOLDERS, Format, export
 from mixray.rows import EXAMPLE
 from mixray.store import Artefact, Store
 

@@ -18,7 +18,9 @@ from mixray import training
 from mixray.progress import StageProgress
 from mixray.recipe import Merging
 from mixray.store import Artefact, Store
-from mixray.training.card import Facts, Score, card, facts_of, license_of, license_of_model
+from mixray.training.card import Facts, card, facts_of
+from mixray.training.license import license_of, license_of_model
+from mixray.training.measured import Measured, Score
 
 SCORE = Score("sums", 0.75, 20, "scores/arm-s0-0123456789ab", 0.531, 0.888)
 
@@ -70,8 +72,8 @@ def test_the_head_is_what_the_hub_understands(facts: Facts) -> None:
 
 
 def test_scores_have_intervals_where_they_are_known(facts: Facts) -> None:
-    text = card(replace(facts, scores=[SCORE, replace(SCORE, benchmark="other", low=None, high=None)]))
-    assert "| sums | 75.0 % | [53.1, 88.8] | 20 | `scores/arm-s0-0123456789ab` |" in text
+    text = card(replace(facts, measured=Measured([SCORE, replace(SCORE, benchmark="other", low=None, high=None)])))
+    assert "| sums | 75.0 % | [53.1, 88.8] | 20 | – | – | `scores/arm-s0-0123456789ab` |" in text
     assert "| other | 75.0 % | – | 20 |" in text
 
 

@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixray.card import LICENSE_UNKNOWN
 from mixray.errors import TrainingError
 from mixray.models import fingerprint
 from mixray.progress import StageProgress
 from mixray.recipe import Merging
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
-from mixray.training.card import LICENSE_UNKNOWN, card, facts_of, license_of_model
+from mixray.training.card import card, facts_of
+from mixray.training.license import license_of_model
 from mixray.training.merging import weights
 from mixray.training.merging.deltas import merged
 from mixray.training.merging.parents import Parents, local_base, open_parents, unmerged

@@ -1,0 +1,208 @@
+"""Two reports held against each other: what went in that is not the same, and what came out, with intervals.
+
+In: two reports, of one recipe or of two, of one store or of two. Out: plain dictionaries (`mixray compare --json`).
+
+An accuracy is compared problem by problem where both stores still hold the arms' answers and both asked the same problems, which is looked
+at in questions and golds, not in names; else from the intervals that the reports tell, by their squared distances (Newcombe 1998, method
+10), which is wider. Each difference is B - A and stands alone: how many would show by chance is said beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from mixray.errors import MixrayError
+from mixray.report import gaps
+from mixray.report.answers import Answers, read_answers
+from mixray.report.found import Found, scores_label
+from mixray.report.gaps import Block, Interval
+from mixray.report.tables import OVERALL
+from mixray.rows import digest, keyed_draw
+from mixray.store import Artefact
+
+Row = Mapping[str, Any]
+SCORE = ("accuracy", "low", "high", "num_problems", "num_samples")
+GAP = ("difference", "low", "high", "verdict")
+SETTINGS = ("confidence", "num_resamples", "seed")
+
+
+def compare(first: Found, second: Found) -> dict[str, Any]:
+    """Return what differs between report A (`first`) and report B (`second`)."""
+    one, two = first.told, second.told
+    groups = [{(row["student"], row["label"]): row for row in told["groups"]} for told in (one, two)]
+    both = [key for key in groups[0] if key in groups[1]]
+    scores = [row for key in both for row in _scores(first, second, groups[0][key], groups[1][key])]
+    told = {
+        "first": {"report": first.place, "name": one["name"]},
+        "second": {"report": second.place, "name": two["name"]},
+        "headline": _headline(one, two),
+        "recipe": differing(_flat(one["provenance"].get("recipe", {})), _flat(two["provenance"].get("recipe", {}))),
+        "statistics": differing({key: one.get(key) for key in SETTINGS}, {key: two.get(key) for key in SETTINGS}),
+        "versions": differing(one["provenance"].get("versions", {}), two["provenance"].get("versions", {})),
+        "artefacts": differing(*({row["role"]: row["label"] for row in told["provenance"]["artefacts"]} for told in (one, two))),
+        "scores": scores,
+        "gaps": _gaps(one, two),
+        "only_first": [_name(key) for key in groups[0] if key not in groups[1]],
+        "only_second": [_name(key) for key in groups[1] if key not in groups[0]],
+    }
+    return {**told, "num_shown": sum(_is_shown(row) for row in scores), "expected_by_chance": _by_chance(one, two, scores)}
+
+
+def differing(first: Row, second: Row) -> list[dict[str, Any]]:
+    """Return a row for each key whose value is not the same; None where one side has none."""
+    keys = dict.fromkeys([*first, *second])
+    return [{"key": key, "first": first.get(key), "second": second.get(key)} for key in keys if first.get(key) != second.get(key)]
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Return a recipe's values by their dotted keys, so that one changed number is one row."""
+    if isinstance(value, Mapping) and value:
+        return {key: inner for name, each in value.items() for key, inner in _flat(each, f"{path}.{name}" if path else str(name)).items()}
+    return {path: value}
+
+
+def _name(key: tuple[str, str]) -> dict[str, str]:
+    return {"student": key[0], "label": key[1]}
+
+
+def _headline(one: Row, two: Row) -> str | None:
+    """Return what both reports speak of; None where it is not the same."""
+    benchmarks = [set(told["groups"][0]["scores"]) for told in (one, two) if told["groups"]]
+    same = len(benchmarks) == 2 and benchmarks[0] == benchmarks[1]
+    return one.get("headline") if same and one.get("headline") == two.get("headline") else None
+
+
+def _scores(first: Found, second: Found, one: Row, two: Row) -> Iterator[dict[str, Any]]:
+    """Yield, for one student and label, each benchmark that both reports tell, and the mean of all where both have the same ones."""
+    scopes = {name: (name,) for name in one["scores"] if name in two["scores"]}
+    if len(scopes) > 1 and set(one["scores"]) == set(two["scores"]):
+        scopes[OVERALL] = tuple(scopes)
+    pairs = _Pairs(first, second, one, two)
+    for scope, benchmarks in scopes.items():
+        sides = [row["scores"].get(scope, row["overall"]) for row in (one, two)]
+        interval, how, reason = pairs.difference(scope, benchmarks, sides)
+        yield {
+            "student": one["student"],
+            "label": one["label"],
+            "benchmark": scope,
+            **{name: {key: side.get(key) for key in SCORE} for name, side in zip(("first", "second"), sides, strict=True)},
+            "seeds": {"first": one.get("seeds"), "second": two.get("seeds")},
+            "difference": interval.estimate,
+            "low": None if math.isnan(interval.low) else interval.low,
+            "high": None if math.isnan(interval.high) else interval.high,
+            "how": how,
+            "why": reason,
+            "verdict": "no interval" if math.isnan(interval.low) else gaps.verdict(interval, "B", "A"),
+        }
+
+
+class _Pairs:
+    """The answers of the arms that one student and label have in two reports, read when first wanted."""
+
+    def __init__(self, first: Found, second: Found, one: Row, two: Row) -> None:
+        self.told = (first.told, second.told)
+        self.labels = [_labels(found.told, row) for found, row in ((first, one), (second, two))]
+        self.key = (str(one["student"]), str(one["label"]))
+        self.seeds = [seed for seed in self.labels[0] if seed in self.labels[1]]
+        self.same = bool(self.seeds) and len(self.seeds) == len(self.labels[0]) == len(self.labels[1])
+        self.same = self.same and all(self.labels[0][seed] == self.labels[1][seed] for seed in self.seeds)
+        self.sides, self.missing = self._read(first, second)
+
+    def _read(self, first: Found, second: Found) -> tuple[list[list[_Told]], str]:
+        """Return both sides' answers of each common seed, or why they are not to be had."""
+        if not self.seeds:
+            return [], "no training seed in common"
+        sides: list[list[_Told]] = []
+        for name, found, labels in (("A", first, self.labels[0]), ("B", second, self.labels[1])):
+            artefacts = [found.artefact(labels[seed]) for seed in self.seeds]
+            if any(artefact is None for artefact in artefacts):
+                gone = "lies without its store" if found.store is None else "names answers that are not there any more"
+                return [], f"{name} {gone}"
+            try:
+                sides.append([_Told(artefact) for artefact in artefacts if artefact is not None])
+            except MixrayError:
+                return [], f"the answers of {name} cannot be read"
+        return sides, ""
+
+    def difference(self, scope: str, benchmarks: Sequence[str], sides: Sequence[Row]) -> tuple[Interval, str, str]:
+        """Return B - A with its interval, how it was had (`paired`, `unpaired`, `same answers`), and why not paired."""
+        if self.same:
+            return Interval(0.0, 0.0, 0.0), "same answers", "both reports tell of the same artefact"
+        if not self.sides:
+            return self._unpaired(sides, self.missing)
+        if any(one.asked[name] != two.asked[name] for one, two in zip(*self.sides, strict=True) for name in benchmarks):
+            return self._unpaired(sides, "the problems are not the same")
+        blocks = [self._block(name) for name in benchmarks]
+        confidence, num_resamples = self.told[1]["confidence"], self.told[1]["num_resamples"]
+        seed = keyed_draw(self.told[1]["seed"], "compare", *self.key, scope)
+        reason = "" if len(self.seeds) == max(map(len, self.labels)) else f"over the {len(self.seeds)} training seeds that both have"
+        return gaps.difference(blocks, confidence, num_resamples, seed), "paired", reason
+
+    def _block(self, benchmark: str) -> Block:
+        """Return the differences of the shares of right samples, of shape (seeds, problems)."""
+        one, two = (np.stack([told.answers[benchmark].right for told in side]) for side in self.sides)
+        return two - one
+
+    def _unpaired(self, sides: Sequence[Row], reason: str) -> tuple[Interval, str, str]:
+        told = unpaired(*(Interval(side["accuracy"], side["low"], side["high"]) for side in sides))
+        if self.told[0]["confidence"] != self.told[1]["confidence"]:
+            return Interval(told.estimate, math.nan, math.nan), "unpaired", f"{reason}; the intervals are of two confidences"
+        return told, "unpaired", reason
+
+
+def unpaired(first: Interval, second: Interval) -> Interval:
+    """Return second - first of two shares that were measured apart, from their own intervals (Newcombe 1998, method 10)."""
+    estimate = second.estimate - first.estimate
+    below = math.hypot(second.estimate - second.low, first.high - first.estimate)
+    above = math.hypot(second.high - second.estimate, first.estimate - first.low)
+    return Interval(estimate, max(-1.0, estimate - below), min(1.0, estimate + above))
+
+
+class _Told:
+    """One arm's answers, and a digest of what was asked in each benchmark."""
+
+    def __init__(self, scores: Artefact) -> None:
+        self.answers: dict[str, Answers] = read_answers(scores)
+        table = scores.read_table(["benchmark", "problem_id", "question", "gold"])
+        self.asked = {}
+        for name in self.answers:
+            rows = table.filter(pc.equal(table.column("benchmark"), name)).select(["problem_id", "question", "gold"]).to_pylist()
+            self.asked[name] = digest(sorted({json.dumps(list(row.values())) for row in rows}))
+
+
+def _labels(report: Row, group: Row) -> dict[Any, str | None]:
+    """Return the label of the scores of each arm of a group, by training seed."""
+    arms = {arm["arm"]: arm for arm in report["arms"]}
+    return {arms[name]["seed"]: scores_label(report, arms[name]) for name in group["arms"] if name in arms}
+
+
+def _gaps(one: Row, two: Row) -> list[dict[str, Any]]:
+    """Return the gaps that both reports tell, side by side."""
+    sides = [
+        {(gap["student"], gap["benchmark"], gap["kind"], gap["hard"], gap["easy"]): gap for gap in told["gaps"]} for told in (one, two)
+    ]
+    return [
+        {
+            **{name: gap[name] for name in ("student", "benchmark", "kind", "name")},
+            **{name: {part: side[key][part] for part in GAP} for name, side in zip(("first", "second"), sides, strict=True)},
+            "verdict_changed": gap["verdict"] != sides[1][key]["verdict"],
+        }
+        for key, gap in sides[0].items()
+        if key in sides[1]
+    ]
+
+
+def _is_shown(row: Row) -> bool:
+    return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+
+
+def _by_chance(one: Row, two: Row, scores: Sequence[Row]) -> float:
+    """Return how many of the differences would be shown although nothing differed."""
+    looked_at = sum(row["how"] != "same answers" and row["low"] is not None for row in scores)
+    return round(looked_at * (1 - min(one["confidence"], two["confidence"])), 6)
