@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from mixray.errors import MixrayError
 from mixray.report import gaps
-from mixray.report.answers import Answers, read_answers
 from mixray.report.found import Found, scores_label
-from mixray.report.gaps import Block, Interval
-from mixray.report.tables import OVERALL
+from mixray.report.intervals import Interval
+from mixray.report.samples import Answers, read_answers
+from mixray.report.scopes import OVERALL
 from mixray.rows import digest, keyed_draw
 from mixray.store import Artefact
 
@@ -138,16 +138,15 @@ class _Pairs:
             return self._unpaired(sides, self.missing)
         if any(one.asked[name] != two.asked[name] for one, two in zip(*self.sides, strict=True) for name in benchmarks):
             return self._unpaired(sides, "the problems are not the same")
-        blocks = [self._block(name) for name in benchmarks]
+        pairs = [self._pairs(name, keyed_draw(self.told[1]["seed"], "compare", *self.key, scope, name)) for name in benchmarks]
         confidence, num_resamples = self.told[1]["confidence"], self.told[1]["num_resamples"]
-        seed = keyed_draw(self.told[1]["seed"], "compare", *self.key, scope)
         reason = "" if len(self.seeds) == max(map(len, self.labels)) else f"over the {len(self.seeds)} training seeds that both have"
-        return gaps.difference(blocks, confidence, num_resamples, seed), "paired", reason
+        return gaps.difference(pairs, confidence, num_resamples), "paired", reason
 
-    def _block(self, benchmark: str) -> Block:
-        """Return the differences of the shares of right samples, of shape (seeds, problems)."""
+    def _pairs(self, benchmark: str, seed: int) -> gaps.Pairs:
+        """Return both sides' shares of right samples of each problem."""
         one, two = (np.stack([told.answers[benchmark].right for told in side]) for side in self.sides)
-        return two - one
+        return gaps.Pairs(two, one, seed)
 
     def _unpaired(self, sides: Sequence[Row], reason: str) -> tuple[Interval, str, str]:
         told = unpaired(*(Interval(side["accuracy"], side["low"], side["high"]) for side in sides))

@@ -20,7 +20,7 @@ from mixray.progress import StageProgress
 from mixray.report import compare_words, found
 from mixray.report.answers import Arm
 from mixray.report.compare import compare, unpaired
-from mixray.report.gaps import wilson
+from mixray.report.intervals import wilson
 from mixray.rows import SCORE
 from mixray.store import Artefact, Store
 
