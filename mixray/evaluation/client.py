@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mixray import form, recipe
-from mixray.completions import COMPLETIONS, Client, Refused, Reply, read_completion, read_reply
+from mixray.completions import COMPLETIONS, Client, KeyRefused, Refused, Reply, read_completion, read_reply
 from mixray.errors import EvaluationError
 from mixray.evaluation.exam import Name, Question
 
@@ -79,13 +79,21 @@ class Student:
             await self.client.close()
 
     async def ask(self, question: Question) -> Answer:
-        """Return the answer to one question, after as many tries as can help."""
+        """Return the answer to one question, after as many tries as can help.
+
+        Raises:
+            EvaluationError: the endpoint refuses the key; no other question would fare better.
+        """
         began = time.monotonic()
         try:
             if question.prompt_ids is None:
                 reply = await self.client.ask(self._body(question), question.seed, _read)
             else:
                 reply = await self.client.ask(self._body(question), question.seed, _read_end, COMPLETIONS)
+        except KeyRefused as error:
+            raise EvaluationError(
+                "An endpoint refuses the key", seen=str(error), do="set a valid key and run again; the answers received are kept"
+            ) from None
         except Refused as error:
             return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
         seconds = time.monotonic() - began

@@ -174,6 +174,13 @@ def test_many_failures_end_in_an_error_and_the_next_run_asks_only_for_those(stor
     assert not Path(handle(store).work_path).exists()
 
 
+def test_a_refused_key_ends_the_asking_at_once(store: Store) -> None:
+    script = Script(lambda question, count: PlainTextResponse("Incorrect API key s3cret", 401))
+    with serving(script.app()) as url, pytest.raises(EvaluationError, match="refuses the key; seen: HTTP 401;"):
+        ask(store, url)
+    assert sum(script.counts.values()) <= EVALUATE.concurrency
+
+
 def test_nobody_listening_is_told_and_costs_no_answer(store: Store) -> None:
     with serving(Script().app()) as url:
         pass
