@@ -6,7 +6,8 @@ In: arms of a graph, or one model. Out: their scores, thinking budgets and secon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +46,7 @@ def ask_students(arms: Iterable[Arm], exam: evaluation.Exam, serve: Serve, displ
     for arm in waiting:
         if arm.endpoint is not None:
             line = display.stage(f"ask {arm.name}")
-            ask_one(Sitting(arm.asked), exam, partial(evaluation.behind_endpoint, arm.endpoint, exam.evaluate), line)
+            ask_one(Sitting(arm.asked), exam, evaluation.behind_endpoint(arm.endpoint, exam.evaluate), line)
     ours = [arm for arm in waiting if arm.endpoint is None]
     for start in range(0, len(ours), serve.students_at_once):
         group = ours[start : start + serve.students_at_once]
@@ -63,28 +64,29 @@ class Sitting:
 
 def ask_group(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
     """Ask a few models side by side, served together behind one endpoint or each in an engine of its own."""
-    evaluate, askers = exam.evaluate, dict[str, Callable[[], evaluation.Asker]]()
+    evaluate, askers = exam.evaluate, dict[str, evaluation.Asker]()
     with ExitStack() as up:
         if evaluate.through == "engine":
-            askers = {name: partial(evaluation.EngineStudent, model, serve, evaluate, len(models)) for name, model in models.items()}
+            askers = {name: evaluation.EngineStudent(model, serve, evaluate, len(models)) for name, model in models.items()}
         else:
             line = display.stage(f"serve {len(models)} students")
             endpoint = up.enter_context(serving.serve_students(models, serve, progress=line))
             line.finish(endpoint.url)
             at_once = max(1, evaluate.concurrency // len(models))
-            askers = {name: partial(evaluation.Student, endpoint.url, endpoint.key, name, evaluate, at_once) for name in models}
+            askers = {name: evaluation.Student(endpoint.url, endpoint.key, name, evaluate, at_once) for name in models}
         lines = {name: display.stage(f"ask {name}") for name in models}
         calls = [partial(ask_one, sittings[name], exam, askers[name], lines[name], model) for name, model in models.items()]
         for _ in side_by_side(calls):
             pass
 
 
-def ask_one(sitting: Sitting, exam: evaluation.Exam, asker: Callable[[], evaluation.Asker], line: StageProgress, model: str = "") -> None:
+def ask_one(sitting: Sitting, exam: evaluation.Exam, asker: evaluation.Asker, line: StageProgress, model: str = "") -> None:
     """Ask one model everything, and to end what goes beyond a budget; tell how often it was right."""
-    told = evaluation.in_words(evaluation.run(sitting.scores, exam, asker(), line).outcome)
-    if sitting.budgets is not None:
-        made = evaluation.budgets.run(sitting.budgets, sitting.scores, model, exam, asker(), line)
-        told += "; forced: " + evaluation.budgets.in_words(made.outcome)
+    with contextlib.closing(asker):
+        told = evaluation.in_words(evaluation.run(sitting.scores, exam, asker, line).outcome)
+        if sitting.budgets is not None:
+            made = evaluation.budgets.run(sitting.budgets, sitting.scores, model, exam, asker, line)
+            told += "; forced: " + evaluation.budgets.in_words(made.outcome)
     line.finish(told)
 
 
@@ -144,7 +146,7 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
             ask_group({alone.name: model}, {alone.name: sitting}, exam, alone.serve, display)
         elif waits:
             line = display.stage(f"ask {alone.name}")
-            ask_one(sitting, exam, partial(evaluation.behind_endpoint, student, alone.evaluate), line)
+            ask_one(sitting, exam, evaluation.behind_endpoint(student, alone.evaluate), line)
         judge_scores(scores, asked, exam, display)
     return scores, budgets
 

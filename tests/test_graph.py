@@ -133,3 +133,46 @@ def test_names_of_merges_and_arms_are_told_apart(parts: dict[str, Any], told: st
 def test_a_wrong_merge_is_told(merge: dict[str, Any], told: str, random_student: str) -> None:
     with pytest.raises(RecipeError, match=told):
         small(random_student, merges={"soup": merge})
+
+
+def test_a_student_behind_an_endpoint_is_asked_and_never_taught(store: Store, random_student: str) -> None:
+    far = {"model": "big", "endpoint": "https://example.org/v1", "key_env": "KEY"}
+    merges = {"soup": {"hard": "mix-0.2", "easy": "short"}}
+    alone = build_graph(small(random_student, merges=merges), store)
+    graph = build_graph(small(random_student, merges=merges, students={"one": {"model": random_student}, "far": far}), store)
+    assert graph.arms[:-1] == alone.arms
+    assert graph.mixes == alone.mixes
+    arm = graph.arms[-1]
+    assert (arm.name, arm.model, arm.mix, arm.trained, arm.merged, arm.budgets) == ("far-untouched", "big", None, None, None, None)
+    assert arm.endpoint is not None
+    assert arm.scores.made_by["settings"]["student"] == {"endpoint": far["endpoint"], "model": "big", "request": {}}
+
+
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [
+        ({"model": "big", "endpoint": "https://example.org/v1"}, "at least one that can be trained"),
+        ({"model": "big", "key_env": "KEY"}, "give endpoint, too"),
+        ({"model": "big", "endpoint": "example.org"}, "students.one.endpoint"),
+        ({"model": "big", "endpoint": "https://example.org/v1", "request": {"stop": ["Q:"]}}, "stop strings cut reasoning"),
+        ({"model": "big", "endpoint": "https://example.org/v1", "request": {"n": 2}}, "the evaluation's own"),
+    ],
+)
+def test_a_student_that_cannot_be_is_told(student: dict[str, Any], told: str, random_student: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        small(random_student, students={"one": student})
+
+
+def test_budgets_and_a_judge_leave_the_scores_that_were_asked_as_they_are(store: Store, random_student: str) -> None:
+    asked = {"benchmarks": {"tiny": {"source": "tiny", "split": "test", "num_problems": 8}}}
+    judge = {"teacher": {"model": "big", "endpoint": "https://example.org/v1"}}
+    plain = build_graph(small(random_student), store).arms
+    more = build_graph(small(random_student, evaluate={**asked, "budgets": [64], "judge": judge}), store)
+    assert [arm.asked for arm in more.arms] == [arm.scores for arm in plain]
+    for arm in more.arms:
+        assert arm.scores.made_by["inputs"]["scores"] == arm.asked.hash
+        assert arm.budgets is not None
+        assert arm.budgets.made_by["inputs"] == {"scores": arm.asked.hash}
+        assert arm.scores.made_by["inputs"].get("student") == (arm.trained.hash if arm.trained else None)
+    stages = [stage for stage, _ in more.artefacts()]
+    assert stages[-9:] == ["evaluate"] * 3 + ["cut"] * 3 + ["opinions"] * 3

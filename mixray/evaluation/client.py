@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mixray import form, recipe
-from mixray.completions import COMPLETIONS, Client, Refused, Reply, read_completion, read_reply
+from mixray.completions import COMPLETIONS, Client, KeyRefused, Refused, Reply, read_completion, read_reply
 from mixray.errors import EvaluationError
 from mixray.evaluation.exam import Name, Question
 
@@ -43,6 +43,9 @@ class Asker(Protocol):
     def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
         """Yield one answer per question, in the order they come."""
 
+    def close(self) -> None:
+        """Leave no process behind; asking again starts what is needed."""
+
 
 class Student:
     """One model behind an OpenAI-compatible endpoint, asked as the recipe's `evaluate` part says; no stop strings are ever sent."""
@@ -58,16 +61,20 @@ class Student:
     ) -> None:
         """Args are where to ask, the key, whom, how, with how many questions at once; further keys of each request, None to drop one."""
         self.model_id, self.evaluate, self.concurrency, self.further = model_id, evaluate, concurrency, further
-        self.client = Client(url, key, evaluate.timeout_seconds, MAX_TRIES, concurrency)
+        self.url, self._key = url, key
+
+    def close(self) -> None:
+        """Nothing is up between two askings."""
 
     async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
         """Yield the answers in the order they come, with at most `concurrency` questions in flight."""
         waiting = iter(questions)
         flying: set[asyncio.Task[Answer]] = set()
+        client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency)
         try:
             while True:
                 while len(flying) < self.concurrency and (question := next(waiting, None)) is not None:
-                    flying.add(asyncio.create_task(self.ask(question)))
+                    flying.add(asyncio.create_task(self.ask(client, question)))
                 if not flying:
                     return
                 done, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
@@ -76,16 +83,24 @@ class Student:
         finally:
             for task in flying:
                 task.cancel()
-            await self.client.close()
+            await client.close()
 
-    async def ask(self, question: Question) -> Answer:
-        """Return the answer to one question, after as many tries as can help."""
+    async def ask(self, client: Client, question: Question) -> Answer:
+        """Return the answer to one question, after as many tries as can help.
+
+        Raises:
+            EvaluationError: the endpoint refuses the key; no other question would fare better.
+        """
         began = time.monotonic()
         try:
             if question.prompt_ids is None:
-                reply = await self.client.ask(self._body(question), question.seed, _read)
+                reply = await client.ask(self._body(question), question.seed, _read)
             else:
-                reply = await self.client.ask(self._body(question), question.seed, _read_end, COMPLETIONS)
+                reply = await client.ask(self._body(question), question.seed, _read_end, COMPLETIONS)
+        except KeyRefused as error:
+            raise EvaluationError(
+                "An endpoint refuses the key", seen=str(error), do="set a valid key and run again; the answers received are kept"
+            ) from None
         except Refused as error:
             return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
         seconds = time.monotonic() - began

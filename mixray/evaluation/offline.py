@@ -28,13 +28,22 @@ GPU_MEMORY_SHARE = 0.9
 
 
 class EngineStudent:
-    """One model in an engine of its own, which is up only while it is asked."""
+    """One model in an engine of its own, which is up from the first question until `close`."""
 
     def __init__(self, model: str, serve: recipe.Serve, evaluate: recipe.Evaluate, students_at_once: int = 1) -> None:
         """Args are the model's folder or id, the engine's settings, how to ask, and how many engines share the machine's cores."""
         threads = max(1, (os.cpu_count() or 1) // students_at_once)
         self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, engine_arguments(serve), detokenize=True)
         self.sampling = Sampling(evaluate.temperature, evaluate.top_p, evaluate.max_tokens)
+        self._actor: Any = None
+
+    def close(self) -> None:
+        """End the engine."""
+        import ray
+
+        actor, self._actor = self._actor, None
+        if actor is not None:
+            ray.kill(actor)
 
     async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
         """Yield the answers as they come.
@@ -52,6 +61,7 @@ class EngineStudent:
                     yield answer
                 return
             except (ActorDiedError, ActorUnavailableError) as error:
+                self.close()
                 if deaths == MAX_DEATHS or _raised_at_start(error):
                     raise _failed(self.settings.model, error) from error
             except RayError as error:
@@ -60,13 +70,11 @@ class EngineStudent:
     def _answers(self, questions: list[Question]) -> Iterator[Answer]:
         import ray
 
-        resources = {"num_cpus": CPU_SHARE, "num_gpus": self.settings.num_gpus}
-        actor = ray.remote(**resources)(EngineActor).remote(self.settings, self.sampling)  # type: ignore[call-overload]
-        try:
-            for reference in actor.answers.options(num_returns="streaming").remote(questions):
-                yield ray.get(reference)
-        finally:
-            ray.kill(actor)
+        if self._actor is None:
+            resources = {"num_cpus": CPU_SHARE, "num_gpus": self.settings.num_gpus}
+            self._actor = ray.remote(**resources)(EngineActor).remote(self.settings, self.sampling)  # type: ignore[call-overload]
+        for reference in self._actor.answers.options(num_returns="streaming").remote(questions):
+            yield ray.get(reference)
 
 
 def engine_arguments(serve: recipe.Serve) -> dict[str, Any]:

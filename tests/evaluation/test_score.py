@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from mixray.evaluation import journal as journal_of
 from mixray.evaluation.exam import Name
 from mixray.evaluation.journal import Journal
 from mixray.store import Artefact, Store
+from mixray.threads import side_by_side
 from mixray.verify import POLICY, Verdict, verify
 
 NUM_PROBLEMS = 60
@@ -172,6 +175,36 @@ def test_many_failures_end_in_an_error_and_the_next_run_asks_only_for_those(stor
         assert ask(store, url).outcome["benchmarks"]["sums"]["right"] == NUM_PROBLEMS
     assert set(mended.counts) == {question for question in down.counts if question < "3"}
     assert not Path(handle(store).work_path).exists()
+
+
+def test_arms_asked_side_by_side_share_the_questions_in_flight(store: Store) -> None:
+    """Each has half of them, the endpoint is never asked more, and an arm's answers do not depend on the other's."""
+    app, flying, most, models = FastAPI(), Counter[str](), Counter[str](), ("one", "other")
+
+    @app.post("/v1/chat/completions")
+    async def answer(request: Request) -> Response:
+        body = await request.json()
+        flying[body["model"]] += 1
+        most[body["model"]] = max(most[body["model"]], flying[body["model"]])
+        await asyncio.sleep(0.01)
+        flying[body["model"]] -= 1
+        return reply(right(body["messages"][-1]["content"]) + body["model"])
+
+    with serving(app) as url:
+        askers = {name: evaluation.Student(f"{url}/v1", "k", name, EVALUATE, EVALUATE.concurrency // 2) for name in models}
+        arms = {name: evaluation.handle(store, name, store.artefact("students", name, {}), exam(store)) for name in models}
+        for _ in side_by_side([partial(evaluation.run, arms[name], exam(store), askers[name]) for name in models]):
+            pass
+    assert most == dict.fromkeys(models, EVALUATE.concurrency // 2)
+    for name in models:
+        assert {row["response"].endswith(name) for row in arms[name].read_table().to_pylist()} == {True}
+
+
+def test_a_refused_key_ends_the_asking_at_once(store: Store) -> None:
+    script = Script(lambda question, count: PlainTextResponse("Incorrect API key s3cret", 401))
+    with serving(script.app()) as url, pytest.raises(EvaluationError, match="refuses the key; seen: HTTP 401;"):
+        ask(store, url)
+    assert sum(script.counts.values()) <= EVALUATE.concurrency
 
 
 def test_nobody_listening_is_told_and_costs_no_answer(store: Store) -> None:
