@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mixray import models, rows
 from mixray.errors import MixrayError
@@ -100,7 +101,7 @@ def draw(scores: Artefact, settings: Shifts, seed: int) -> list[dict[str, Any]]:
 def _drawn(scores: Artefact, settings: Shifts, seed: int) -> set[tuple[str, str, int]]:
     keys = []
     for table in scores.tables([*_KEY, "finish_reason", "response"]):
-        began = pa.compute.greater(pa.compute.binary_length(table["response"]), 0)
+        began = pc.greater(pc.binary_length(table["response"]), 0)
         for row, is_text in zip(table.select([*_KEY, "finish_reason"]).to_pylist(), began.to_pylist(), strict=True):
             asked_for = settings.benchmarks is None or row["benchmark"] in settings.benchmarks
             if asked_for and row["finish_reason"] != "error" and (is_text or row["finish_reason"] == "stop"):
@@ -166,7 +167,7 @@ class _Meter:
 
     def add(self, block: pa.Table) -> None:
         self.rows += block.num_rows
-        self.tokens += pa.compute.sum(pa.compute.list_value_length(block["ranks"])).as_py()
+        self.tokens += pc.sum(pc.list_value_length(block["ranks"])).as_py()
         self.progress.update(self.rows, self.total, tokens_per_second=self.progress.rate(self.tokens))
 
 
@@ -192,10 +193,10 @@ def _write(artefact: Artefact, answered: Sequence[Mapping[str, Any]], blocks: It
 
 def _outcome(table: pa.Table) -> dict[str, Any]:
     """Return what there is to tell of one arm; `num_counted_otherwise`: responses of more or fewer tokens than the endpoint counted."""
-    ranks = pa.compute.list_flatten(table["ranks"])
-    lengths = pa.compute.list_value_length(table["ranks"])
-    same = pa.compute.sum(pa.compute.equal(lengths, table["num_sampled_tokens"])).as_py() or 0
-    first = pa.compute.sum(pa.compute.equal(ranks, 1)).as_py() or 0
+    ranks = pc.list_flatten(table["ranks"])
+    lengths = pc.list_value_length(table["ranks"])
+    same = pc.sum(pc.equal(lengths, table["num_sampled_tokens"])).as_py() or 0
+    first = pc.sum(pc.equal(ranks, 1)).as_py() or 0
     return {
         "num_responses": table.num_rows,
         "num_tokens": len(ranks),
