@@ -238,7 +238,12 @@ def _scores(recipe: Recipe, store: Store, name: str, student: Artefact | str, be
 def _shifts(recipe: Recipe, store: Store, arm: Arm) -> Artefact | None:
     if recipe.shifts is None or (arm.trained is None and not recipe.shifts.untouched):
         return None
-    return shifts.handle(store, arm.answered, arm.model, recipe.shifts, recipe.student_prompt, recipe.seed)
+    return shifts.handle(store, arm.answered, arm.model, recipe.shifts, prompts(recipe), recipe.seed)
+
+
+def prompts(recipe: Recipe) -> dict[str, str]:
+    """Return the user turn of every benchmark's questions."""
+    return dict.fromkeys(recipe.evaluate.benchmarks, recipe.student_prompt)
 
 
 def _arm(recipe: Recipe, store: Store, student: str, model: str, mix: Mix | None, seed: int | None, benchmarks: dict[str, Artefact]) -> Arm:

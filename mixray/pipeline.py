@@ -13,7 +13,7 @@ from functools import partial
 
 from mixray import evaluation, mixing, overlaps, problems, report, serving, shifts, teachers, training
 from mixray.disk import disk_errors_explained
-from mixray.graph import Arm, Graph, asking, build_graph, rule
+from mixray.graph import Arm, Graph, asking, build_graph, prompts, rule
 from mixray.models import resolve
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
@@ -127,8 +127,10 @@ def read_answers_again(recipe: Recipe, graph: Graph, store: Store, display: Disp
         return
     for student, settings in recipe.students.items():
         arms = [arm.answered for arm in graph.arms if arm.student == student and arm.shifts]
+        if not arms:
+            continue
         line = display.stage(f"shifts of {student}")
-        made = shifts.run(store, arms, settings.model, recipe.shifts, recipe.student_prompt, recipe.seed, line)
+        made = shifts.run(store, arms, settings.model, recipe.shifts, prompts(recipe), recipe.seed, line)
         told = ((artefact.name, artefact.outcome) for artefact in made)
         line.finish(", ".join(f"{name} {1 - out['num_unshifted'] / out['num_tokens']:.1%} not its first choice" for name, out in told))
 

@@ -27,6 +27,7 @@ ANSWERED = pa.schema(
         ("question", pa.string()),
         ("response", pa.string()),
         ("finish_reason", pa.string()),
+        ("num_prompt_tokens", pa.int32()),
         ("num_response_tokens", pa.int32()),
     ]
 )
@@ -38,7 +39,8 @@ SHIFT = pa.schema(
         ("sample", pa.int32()),
         ("response", pa.string()),
         ("num_prompt_tokens", pa.int32()),
-        ("num_sampled_tokens", pa.int32()),  # as the endpoint counted them
+        ("num_prompt_tokens_asked", pa.int32()),  # as the endpoint counted them; null where it does not tell
+        ("num_tokens_sampled", pa.int32()),  # of the response, likewise
         ("token_ids", pa.list_(pa.int32())),  # of the response and its end; the other lists are as long
         ("words", pa.list_(pa.int32())),  # the token's word, as a place in response.split(); -1 for blanks and the end
         ("ranks", _RANKS),  # under the untouched student
@@ -56,16 +58,16 @@ class ShiftActor:
     Args:
         source: the untouched student: a folder or hub id, as `models.resolve` gives it.
         own: by arm, its weights; empty where the arms themselves read nothing.
-        student_prompt: the user turn as it was asked, with `{question}`.
+        prompts: by benchmark, the user turn as it was asked, with `{question}`.
         dtype: of the weights.
         batch_tokens: of one forward pass; the device's default where None.
         on_gpu: whether a GPU, or a part of one, is reserved.
     """
 
     def __init__(
-        self, source: str, own: dict[str, Artefact], student_prompt: str, dtype: str, batch_tokens: int | None, on_gpu: bool
+        self, source: str, own: dict[str, Artefact], prompts: dict[str, str], dtype: str, batch_tokens: int | None, on_gpu: bool
     ) -> None:
-        self.source, self.own, self.student_prompt = source, own, student_prompt
+        self.source, self.own, self.prompts = source, own, prompts
         self.dtype, self.batch_tokens, self.on_gpu = dtype, batch_tokens, on_gpu
         self._arm: tuple[str, Any] | None = None
 
@@ -111,7 +113,9 @@ class ShiftActor:
         return forward.load_student(source, "cuda" if self.on_gpu else "cpu", getattr(torch, self.dtype))
 
     def _read(self, row: dict[str, Any]) -> tokens.Response:
-        return tokens.read(self.tokenizer, chat.ask(row["question"], self.student_prompt), row["response"], row["finish_reason"] == "stop")
+        return tokens.read(
+            self.tokenizer, chat.ask(row["question"], self.prompts[row["benchmark"]]), row["response"], row["finish_reason"] == "stop"
+        )
 
 
 def _row(row: dict[str, Any], response: tokens.Response, told: forward.Surprises, own: forward.Surprises | None) -> dict[str, Any]:
@@ -126,7 +130,8 @@ def _row(row: dict[str, Any], response: tokens.Response, told: forward.Surprises
     return {
         **{name: row[name] for name in ("arm", "problem_id", "benchmark", "sample", "response")},
         "num_prompt_tokens": len(response.encoded.ids) - response.encoded.num_loss_tokens,
-        "num_sampled_tokens": row["num_response_tokens"],
+        "num_prompt_tokens_asked": row["num_prompt_tokens"],
+        "num_tokens_sampled": row["num_response_tokens"],
         "token_ids": response.token_ids,
         "words": response.words,
         "ranks": ranks.tolist(),

@@ -48,10 +48,10 @@ class Answered:
     trained: Artefact | None
 
 
-def handle(store: Store, arm: Answered, model: str, settings: Shifts, student_prompt: str, seed: int) -> Artefact:
+def handle(store: Store, arm: Answered, model: str, settings: Shifts, prompts: Mapping[str, str], seed: int) -> Artefact:
     """Return the shifts of an arm of the untouched `model`, done or not; what is told of them, and on which machine, does not name them."""
     made_by = settings.model_dump(mode="json", include={"num_responses", "benchmarks", "against_own", "dtype"})
-    made_by |= {"untouched": models.fingerprint(model), "student_prompt": student_prompt, "seed": seed}
+    made_by |= {"untouched": models.fingerprint(model), "prompts": dict(prompts), "seed": seed}
     inputs = {"scores": arm.scores}
     if settings.against_own and arm.trained is not None:
         inputs["student"] = arm.trained
@@ -59,7 +59,7 @@ def handle(store: Store, arm: Answered, model: str, settings: Shifts, student_pr
 
 
 def run(
-    store: Store, arms: Sequence[Answered], model: str, settings: Shifts, student_prompt: str, seed: int, progress: StageProgress
+    store: Store, arms: Sequence[Answered], model: str, settings: Shifts, prompts: Mapping[str, str], seed: int, progress: StageProgress
 ) -> list[Artefact]:
     """Let the untouched student read what its arms answered, or find it read. Ray must be up.
 
@@ -68,20 +68,20 @@ def run(
         arms: all of one student.
         model: that student, untouched (folder, `tiny:` name or hub id).
         settings: which responses, and how they are read.
-        student_prompt: the user turn as it was asked, with `{question}`.
+        prompts: by benchmark, the user turn as it was asked, with `{question}`.
         seed: of the draw.
         progress: the stage's line on the terminal.
 
     Raises:
         MixrayError: the model cannot be loaded, its logits are not finite, or an actor did not keep running.
     """
-    made = {arm.name: handle(store, arm, model, settings, student_prompt, seed) for arm in arms}
+    made = {arm.name: handle(store, arm, model, settings, prompts, seed) for arm in arms}
     with ExitStack() as locks:
         for artefact in sorted(made.values(), key=lambda artefact: artefact.label):  # in one order: no two runs wait for each other
             locks.enter_context(artefact.lock())
         waiting = [arm for arm in arms if not made[arm.name].is_done()]
         drawn = {arm.name: draw(arm.scores, settings, seed) for arm in waiting}
-        reader = _Reader(models.resolve(model), settings, student_prompt, {arm.name: arm for arm in waiting})
+        reader = _Reader(models.resolve(model), settings, prompts, {arm.name: arm for arm in waiting})
         meter = _Meter(sum(len(answered) for answered in drawn.values()), progress)
         blocks = reader.blocks(drawn)
         for arm in waiting:
@@ -119,7 +119,7 @@ class _Reader:
 
     source: str
     settings: Shifts
-    student_prompt: str
+    prompts: Mapping[str, str]
     arms: Mapping[str, Answered]
 
     def blocks(self, drawn: Mapping[str, list[dict[str, Any]]]) -> Iterator[pa.Table]:
@@ -143,7 +143,7 @@ class _Reader:
                     batch_size=None,
                     batch_format="pyarrow",
                     fn_constructor_args=(
-                        self.source, own, self.student_prompt, self.settings.dtype, self.settings.batch_tokens, num_gpus > 0
+                        self.source, own, dict(self.prompts), self.settings.dtype, self.settings.batch_tokens, num_gpus > 0
                     ),
                     compute=ActorPoolStrategy(min_size=1, max_size=actors),
                     num_cpus=1,
@@ -192,14 +192,19 @@ def _write(artefact: Artefact, answered: Sequence[Mapping[str, Any]], blocks: It
 
 
 def _outcome(table: pa.Table) -> dict[str, Any]:
-    """Return what there is to tell of one arm; `num_counted_otherwise`: responses of more or fewer tokens than the endpoint counted."""
+    """Return what there is to tell of one arm.
+
+    `num_asked_otherwise` prompts and `num_counted_otherwise` responses have more or fewer tokens here than where they were asked.
+    """
     ranks = pc.list_flatten(table["ranks"])
-    lengths = pc.list_value_length(table["ranks"])
-    same = pc.sum(pc.equal(lengths, table["num_sampled_tokens"])).as_py() or 0
-    first = pc.sum(pc.equal(ranks, 1)).as_py() or 0
+
+    def count(flags: Any) -> int:
+        return int(pc.sum(flags).as_py() or 0)
+
     return {
         "num_responses": table.num_rows,
         "num_tokens": len(ranks),
-        "num_unshifted": first,
-        "num_counted_otherwise": table.num_rows - same,
+        "num_unshifted": count(pc.equal(ranks, 1)),
+        "num_asked_otherwise": count(pc.not_equal(table["num_prompt_tokens"], table["num_prompt_tokens_asked"])),
+        "num_counted_otherwise": count(pc.not_equal(pc.list_value_length(table["ranks"]), table["num_tokens_sampled"])),
     }

@@ -30,7 +30,7 @@ def block(answered: list[tuple[str, str]], finish_reason: str = "length") -> pa.
     made = [
         {
             "arm": "arm", "problem_id": f"p{number}", "benchmark": "b", "sample": 0, "question": question, "response": response,
-            "finish_reason": finish_reason, "num_response_tokens": len(response),
+            "finish_reason": finish_reason, "num_prompt_tokens": None, "num_response_tokens": len(response),
         }
         for number, (question, response) in enumerate(answered)
     ]  # fmt: skip
@@ -38,7 +38,7 @@ def block(answered: list[tuple[str, str]], finish_reason: str = "length") -> pa.
 
 
 def actor(source: str, **changed: Any) -> ShiftActor:
-    settings = {"own": {}, "student_prompt": "{question}", "dtype": "float32", "batch_tokens": None, "on_gpu": False}
+    settings = {"own": {}, "prompts": {"b": "{question}"}, "dtype": "float32", "batch_tokens": None, "on_gpu": False}
     return ShiftActor(source, **(settings | changed))
 
 
