@@ -9,9 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
-    "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
+    "disk", "errors", "fields", "files", "forward", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub",
-    "forward",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
 ALLOWED = {

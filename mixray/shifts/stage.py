@@ -204,7 +204,7 @@ def _outcome(table: pa.Table) -> dict[str, Any]:
     return {
         "num_responses": table.num_rows,
         "num_tokens": len(ranks),
-        "num_unshifted": count(pc.equal(ranks, 1)),
+        "unshifted": count(pc.equal(ranks, 1)) / max(1, len(ranks)),
         "num_asked_otherwise": count(pc.not_equal(table["num_prompt_tokens"], table["num_prompt_tokens_asked"])),
         "num_counted_otherwise": count(pc.not_equal(pc.list_value_length(table["ranks"]), table["num_tokens_sampled"])),
     }

@@ -79,7 +79,7 @@ def test_prompts_and_responses_of_another_number_of_tokens_are_counted() -> None
         for here, asked, sampled in counts
     ]
     out = stage._outcome(pa.Table.from_pylist(made, schema=SHIFT))
-    assert out == {"num_responses": 4, "num_tokens": 8, "num_unshifted": 4, "num_asked_otherwise": 1, "num_counted_otherwise": 1}
+    assert out == {"num_responses": 4, "num_tokens": 8, "unshifted": 0.5, "num_asked_otherwise": 1, "num_counted_otherwise": 1}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_every_response_is_read_with_the_prompt_it_was_asked(read: list[Artefact
         ranks = [rank for ranks in table["ranks"].to_pylist() for rank in ranks]
         assert artefact.outcome["num_responses"] == 50
         assert artefact.outcome["num_tokens"] == len(ranks)
-        assert artefact.outcome["num_unshifted"] == ranks.count(1)
+        assert artefact.outcome["unshifted"] == ranks.count(1) / len(ranks)
 
 
 @pytest.mark.e2e
