@@ -104,8 +104,7 @@ def read_answers_again(recipe: Recipe, graph: Graph, store: Store, display: Disp
             continue
         line = display.stage(f"shifts of {student}")
         made = shifts.run(store, arms, settings.model, recipe.shifts, graph.exam.prompts, recipe.seed, line)
-        told = ((artefact.name, artefact.outcome) for artefact in made)
-        line.finish(", ".join(f"{name} {1 - out['num_unshifted'] / out['num_tokens']:.1%} not its first choice" for name, out in told))
+        line.finish(", ".join(f"{artefact.name} {artefact.outcome['unshifted']:.1%} unshifted" for artefact in made))
 
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:

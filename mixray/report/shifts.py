@@ -64,7 +64,8 @@ def rows(groups: Sequence[Group], shifts: Mapping[str, Artefact], recipe: Row, r
         artefacts = [shifts[arm.name] for arm in group.arms if arm.name in shifts]
         if artefacts and len(artefacts) == len(group.arms):
             told = _row(read(artefacts), settings, report, keyed_draw(seed, "shifts", group.student, group.label))
-            found.append({"student": group.student, "label": group.label, **told})
+            otherwise = sum(artefact.outcome["num_counted_otherwise"] for artefact in artefacts)
+            found.append({"student": group.student, "label": group.label, **told, "num_counted_otherwise": otherwise})
     return found
 
 
@@ -221,6 +222,9 @@ def in_words(report: Row) -> list[str]:
     lines = ["student", "trained on", "responses", "tokens", "unshifted", "marginal", "shifted", "at the start", "words that moved most"]
     table = ["| " + " | ".join(lines) + " |", "| " + " | ".join(["---"] * len(lines)) + " |"]
     table += ["| " + " | ".join(_cells(row)) + " |" for row in report["shifts"]]
+    otherwise, of = (sum(row[key] for row in report["shifts"]) for key in ("num_counted_otherwise", "num_responses"))
+    if otherwise:
+        told += f" Of {of:,} responses {otherwise:,} are read as more or fewer tokens than were sampled; theirs may shift for that."
     return ["## What the students say that they would not have said", told, "\n".join(table)]
 
 

@@ -27,6 +27,7 @@ ANSWERED = pa.schema(
         ("question", pa.string()),
         ("response", pa.string()),
         ("finish_reason", pa.string()),
+        ("num_prompt_tokens", pa.int32()),
         ("num_response_tokens", pa.int32()),
     ]
 )
@@ -38,7 +39,8 @@ SHIFT = pa.schema(
         ("sample", pa.int32()),
         ("response", pa.string()),
         ("num_prompt_tokens", pa.int32()),
-        ("num_sampled_tokens", pa.int32()),  # as the endpoint counted them
+        ("num_prompt_tokens_asked", pa.int32()),  # as the endpoint counted them; null where it does not tell
+        ("num_tokens_sampled", pa.int32()),  # of the response, likewise
         ("token_ids", pa.list_(pa.int32())),  # of the response and its end; the other lists are as long
         ("words", pa.list_(pa.int32())),  # the token's word, as a place in response.split(); -1 for blanks and the end
         ("ranks", _RANKS),  # under the untouched student
@@ -127,7 +129,8 @@ def _row(row: dict[str, Any], response: tokens.Response, told: forward.Surprises
     return {
         **{name: row[name] for name in ("arm", "problem_id", "benchmark", "sample", "response")},
         "num_prompt_tokens": len(response.encoded.ids) - response.encoded.num_loss_tokens,
-        "num_sampled_tokens": row["num_response_tokens"],
+        "num_prompt_tokens_asked": row["num_prompt_tokens"],
+        "num_tokens_sampled": row["num_response_tokens"],
         "token_ids": response.token_ids,
         "words": response.words,
         "ranks": ranks.tolist(),

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mixray import models, rows
 from mixray.errors import MixrayError
@@ -100,7 +101,7 @@ def draw(scores: Artefact, settings: Shifts, seed: int) -> list[dict[str, Any]]:
 def _drawn(scores: Artefact, settings: Shifts, seed: int) -> set[tuple[str, str, int]]:
     keys = []
     for table in scores.tables([*_KEY, "finish_reason", "response"]):
-        began = pa.compute.greater(pa.compute.binary_length(table["response"]), 0)
+        began = pc.greater(pc.binary_length(table["response"]), 0)
         for row, is_text in zip(table.select([*_KEY, "finish_reason"]).to_pylist(), began.to_pylist(), strict=True):
             asked_for = settings.benchmarks is None or row["benchmark"] in settings.benchmarks
             if asked_for and row["finish_reason"] != "error" and (is_text or row["finish_reason"] == "stop"):
@@ -166,7 +167,7 @@ class _Meter:
 
     def add(self, block: pa.Table) -> None:
         self.rows += block.num_rows
-        self.tokens += pa.compute.sum(pa.compute.list_value_length(block["ranks"])).as_py()
+        self.tokens += pc.sum(pc.list_value_length(block["ranks"])).as_py()
         self.progress.update(self.rows, self.total, tokens_per_second=self.progress.rate(self.tokens))
 
 
@@ -191,14 +192,19 @@ def _write(artefact: Artefact, answered: Sequence[Mapping[str, Any]], blocks: It
 
 
 def _outcome(table: pa.Table) -> dict[str, Any]:
-    """Return what there is to tell of one arm; `num_counted_otherwise`: responses of more or fewer tokens than the endpoint counted."""
-    ranks = pa.compute.list_flatten(table["ranks"])
-    lengths = pa.compute.list_value_length(table["ranks"])
-    same = pa.compute.sum(pa.compute.equal(lengths, table["num_sampled_tokens"])).as_py() or 0
-    first = pa.compute.sum(pa.compute.equal(ranks, 1)).as_py() or 0
+    """Return what there is to tell of one arm.
+
+    `num_asked_otherwise` prompts and `num_counted_otherwise` responses have more or fewer tokens here than where they were asked.
+    """
+    ranks = pc.list_flatten(table["ranks"])
+
+    def count(flags: Any) -> int:
+        return int(pc.sum(flags).as_py() or 0)
+
     return {
         "num_responses": table.num_rows,
         "num_tokens": len(ranks),
-        "num_unshifted": first,
-        "num_counted_otherwise": table.num_rows - same,
+        "unshifted": count(pc.equal(ranks, 1)) / max(1, len(ranks)),
+        "num_asked_otherwise": count(pc.not_equal(table["num_prompt_tokens"], table["num_prompt_tokens_asked"])),
+        "num_counted_otherwise": count(pc.not_equal(pc.list_value_length(table["ranks"]), table["num_tokens_sampled"])),
     }

@@ -2,7 +2,8 @@
 
 In: a question, its response as text, and whether the student ended it. Out: the prompt as asked and the response, as ids. The response is
 encoded by itself, after the prompt's ids, as the student saw it while it answered; a template rendered over the whole conversation may trim
-it. The ids may yet differ from those sampled, since several sequences of tokens spell the same text: endpoints give text alone.
+it. An opening tag of thinking that stands in the prompt is not said again. The ids may yet differ from those sampled, since several
+sequences of tokens spell the same text: endpoints give text alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import accumulate
 from transformers import PreTrainedTokenizerBase
 
 from mixray import chat
+from mixray.rows import THINK_TAGS
 
 NO_WORD = -1
 
@@ -37,12 +39,15 @@ def read(tokenizer: PreTrainedTokenizerBase, messages: chat.Messages, text: str,
         TrainingError: the chat template refuses the messages.
     """
     prompt = chat.prompt_ids(tokenizer, messages)
-    spoken = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
-    end = [tokenizer.eos_token_id] if ended else []
+    opening = THINK_TAGS[0]
+    start = len(opening) if text.startswith(opening) and str(tokenizer.decode(prompt)).rstrip().endswith(opening) else 0
+    spoken = tokenizer(text[start:], add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    last = [tokenizer.eos_token_id] if ended else []
     # Without offsets (tokenizers in Python) nothing is known of words.
-    words = words_of(text, spoken["offset_mapping"]) if tokenizer.is_fast else [NO_WORD] * len(spoken["input_ids"])
-    ids = [*spoken["input_ids"], *end]
-    return Response(chat.Encoded([*prompt, *ids], len(ids)), [*words, *[NO_WORD] * len(end)])
+    spans = [(begin + start, end + start) for begin, end in spoken["offset_mapping"]] if tokenizer.is_fast else []
+    words = words_of(text, spans) if tokenizer.is_fast else [NO_WORD] * len(spoken["input_ids"])
+    ids = [*spoken["input_ids"], *last]
+    return Response(chat.Encoded([*prompt, *ids], len(ids)), [*words, *[NO_WORD] * len(last)])
 
 
 def words_of(text: str, spans: list[tuple[int, int]]) -> list[int]:

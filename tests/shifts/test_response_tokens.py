@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,17 @@ def test_a_response_follows_its_prompt_and_ends_where_it_ended(tokenizer: PreTra
     assert ended.words[-1] == NO_WORD
     nothing = read(tokenizer, messages, "", ended=True)
     assert (nothing.token_ids, nothing.words) == ([tokenizer.eos_token_id], [NO_WORD])
+
+
+def test_thinking_that_the_prompt_opens_is_not_opened_again(tokenizer: PreTrainedTokenizerBase) -> None:
+    opening = copy.deepcopy(tokenizer)
+    opening.chat_template = str(tokenizer.chat_template) + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    messages = chat.ask("What is 1+1?")
+    told = "<think>so it is</think> 2"
+    assert tokenizer.decode(read(opening, messages, told, ended=False).token_ids) == "so it is</think> 2"
+    assert tokenizer.decode(read(tokenizer, messages, told, ended=False).token_ids) == told
+    words = read(opening, messages, told, ended=False).words
+    assert (words[0], words[-1]) == (0, 3), "places in the text as it stands"
 
 
 def test_where_the_template_adds_nothing_it_is_what_was_trained(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -30,7 +30,7 @@ def block(answered: list[tuple[str, str]], finish_reason: str = "length") -> pa.
     made = [
         {
             "arm": "arm", "problem_id": f"p{number}", "benchmark": "b", "sample": 0, "question": question, "response": response,
-            "finish_reason": finish_reason, "num_response_tokens": len(response),
+            "finish_reason": finish_reason, "num_prompt_tokens": None, "num_response_tokens": len(response),
         }
         for number, (question, response) in enumerate(answered)
     ]  # fmt: skip

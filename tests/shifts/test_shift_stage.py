@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from made_up_arms import answers
 
@@ -19,8 +20,7 @@ from mixray.shifts.actor import SHIFT
 from mixray.store import Artefact, Store
 from mixray.tiny import problems, styles
 
-PROMPT = "Solve. {question}"
-PROMPTS = {"digits": PROMPT}
+PROMPT = {"digits": "Solve. {question}"}
 SETTINGS = Shifts(num_responses=50)
 
 
@@ -56,20 +56,30 @@ def test_only_the_benchmarks_asked_for_are_drawn_from_the_longest_first(store: S
 
 
 def test_what_is_read_and_how_names_an_artefact_and_what_is_told_of_it_does_not(store: Store, random_student: str) -> None:
-    def name(style: str = "long", prompt: str = PROMPT, seed: int = 0, **said: Any) -> str:
-        return handle(store, Answered("arm", scores[style], trained), random_student, Shifts(**said), {"digits": prompt}, seed).hash
+    def name(style: str = "long", prompt: dict[str, str] = PROMPT, seed: int = 0, **said: Any) -> str:
+        return handle(store, Answered("arm", scores[style], trained), random_student, Shifts(**said), prompt, seed).hash
 
     scores = {style: tiny_answers(store, "arm", style) for style in ("long", "short")}
     trained = store.artefact("students", "arm", {})
     retold = {"top": 3, "top_by": "shifted_share", "least_count": 1, "marginal_rank": 5, "num_positions": 4}
     assert name() == name(**retold) == name(batch_tokens=64, num_gpus=1, untouched=True)
     others = [
-        name(num_responses=7), name(benchmarks=["digits"]), name(against_own=True), name(dtype="bfloat16"), name(prompt="{question}"),
-        name(seed=1), name("short"),
+        name(num_responses=7), name(benchmarks=["digits"]), name(against_own=True), name(dtype="bfloat16"),
+        name(prompt={"digits": "{question}"}), name(seed=1), name("short"),
     ]  # fmt: skip
     assert len({name(), *others}) == 1 + len(others)
     other = store.artefact("students", "arm", {"retrained": True})
-    assert handle(store, Answered("arm", scores["long"], other), random_student, Shifts(), PROMPTS, 0).hash == name()
+    assert handle(store, Answered("arm", scores["long"], other), random_student, Shifts(), PROMPT, 0).hash == name()
+
+
+def test_prompts_and_responses_of_another_number_of_tokens_are_counted() -> None:
+    counts = [(9, 9, 2), (9, 8, 2), (9, None, 2), (9, 9, 3)]  # of the prompt here and there, of the response there
+    made = [
+        {"num_prompt_tokens": here, "num_prompt_tokens_asked": asked, "num_tokens_sampled": sampled, "ranks": [1, 5]}
+        for here, asked, sampled in counts
+    ]
+    out = stage._outcome(pa.Table.from_pylist(made, schema=SHIFT))
+    assert out == {"num_responses": 4, "num_tokens": 8, "unshifted": 0.5, "num_asked_otherwise": 1, "num_counted_otherwise": 1}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,7 @@ def arms(shared: Store, random_student: str) -> list[Answered]:
 @pytest.fixture(scope="module")
 def read(shared: Store, arms: list[Answered], random_student: str, ray_cluster: None) -> list[Artefact]:
     settings = SETTINGS.model_copy(update={"against_own": True})
-    return run(shared, arms, random_student, settings, PROMPTS, 0, Display(quiet=True).stage("shifts"))
+    return run(shared, arms, random_student, settings, PROMPT, 0, Display(quiet=True).stage("shifts"))
 
 
 @pytest.mark.e2e
@@ -104,7 +114,7 @@ def test_every_response_is_read_with_the_prompt_it_was_asked(read: list[Artefact
         drawn = stage.draw(arm.scores, SETTINGS, 0)
         assert table["problem_id"].to_pylist() == [row["problem_id"] for row in drawn]
         for row, asked in zip(table.to_pylist(), drawn, strict=True):
-            assert row["num_prompt_tokens"] == len(chat.prompt_ids(tokenizer, chat.ask(asked["question"], PROMPT)))
+            assert row["num_prompt_tokens"] == len(chat.prompt_ids(tokenizer, chat.ask(asked["question"], PROMPT["digits"])))
             assert tokenizer.decode(row["token_ids"]) == asked["response"] + tokenizer.eos_token
             assert len(row["ranks"]) == len(row["surprisals"]) == len(row["words"]) == len(row["token_ids"])
             # This trained arm has the untouched student's weights; the untouched student has no weights of its own to be read by.
@@ -114,7 +124,7 @@ def test_every_response_is_read_with_the_prompt_it_was_asked(read: list[Artefact
         ranks = [rank for ranks in table["ranks"].to_pylist() for rank in ranks]
         assert artefact.outcome["num_responses"] == 50
         assert artefact.outcome["num_tokens"] == len(ranks)
-        assert artefact.outcome["num_unshifted"] == ranks.count(1)
+        assert artefact.outcome["unshifted"] == ranks.count(1) / len(ranks)
 
 
 @pytest.mark.e2e
@@ -123,7 +133,7 @@ def test_neither_the_number_of_actors_nor_the_order_of_rows_changes_a_digit(
 ) -> None:
     monkeypatch.setattr(stage, "_ACTOR_ROWS", 16)
     other = answers_again(store, arms[1].scores)
-    (again,) = run(store, [Answered("short", other, None)], random_student, SETTINGS, PROMPTS, 0, quiet)
+    (again,) = run(store, [Answered("short", other, None)], random_student, SETTINGS, PROMPT, 0, quiet)
     assert again.read_table().equals(read[1].read_table())
     assert again.read_json("spellings.json") == read[1].read_json("spellings.json")
 
@@ -145,7 +155,7 @@ def test_a_second_run_reads_nothing_and_a_new_arm_is_read_alone(
     settings = SETTINGS.model_copy(update={"against_own": True})
     few = Answered("few", answers(shared, "few", [("?", "12")]), None)
     nothing = Answered("nothing", answers(shared, "nothing", [("?", "")]), None)
-    again = run(shared, [*arms, few, nothing], random_student, settings, PROMPTS, 0, quiet)
+    again = run(shared, [*arms, few, nothing], random_student, settings, PROMPT, 0, quiet)
     assert again[:2] == read
     assert [artefact.store.fs.modified(f"{artefact.path}/shifts.parquet") for artefact in read] == written
     assert [artefact.outcome["num_tokens"] for artefact in again[2:]] == [2, 0]
@@ -161,5 +171,5 @@ def test_a_student_that_cannot_be_loaded_is_told_by_its_own_error(
     (broken / "model.safetensors").unlink()
     arm = Answered("few", answers(store, "few", [("?", "12")]), None)
     with pytest.raises(MixrayError, match=r"^A student cannot be loaded; seen: .*broken; rule: .*model\.safetensors"):
-        run(store, [arm], str(broken), SETTINGS, PROMPTS, 0, quiet)
-    assert not handle(store, arm, str(broken), SETTINGS, PROMPTS, 0).is_done()
+        run(store, [arm], str(broken), SETTINGS, PROMPT, 0, quiet)
+    assert not handle(store, arm, str(broken), SETTINGS, PROMPT, 0).is_done()
