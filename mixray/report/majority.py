@@ -34,24 +34,9 @@ def majority(answers: Answers, k: int, seed: int) -> Block:
         return answers.right
     if int(answers.samples.max()) > MOST_EXACT and not (k == num_samples == int(answers.samples.max())):
         return _drawn(answers, k, np.random.default_rng(seed))
-    patterns, places = np.unique(_patterns(answers), axis=0, return_inverse=True)
+    patterns, places = answers.patterns
     chances = [chance(int(row[0]), int(row[1]), tuple(int(votes) for votes in row[2:] if votes), k) for row in patterns]
-    return np.asarray(chances, dtype=float)[places.reshape(-1)]
-
-
-def _patterns(answers: Answers) -> Places:
-    """Return a row per problem: its samples, its right ones, and the votes of its other answers, the most first, then zeros."""
-    others = answers.votes > 0
-    keys = answers.places[others] * (int(answers.votes.max(initial=0)) + 1) + answers.votes[others]
-    found, counts = np.unique(keys, return_counts=True)
-    owners = found // (int(answers.votes.max(initial=0)) + 1)
-    order = np.lexsort((-counts, owners))
-    owners, counts = owners[order], counts[order]
-    ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
-    table = np.zeros((len(answers.problem_ids), 2 + int(ranks.max(initial=-1)) + 1), dtype=np.int64)
-    table[:, 0], table[:, 1] = answers.samples, answers.num_right
-    table[owners, 2 + ranks] = counts
-    return table
+    return np.asarray(chances, dtype=float)[places]
 
 
 @cache
@@ -92,12 +77,13 @@ def _drawn(answers: Answers, k: int, generator: np.random.Generator) -> Block:
     """Return the chances told by drawing subsets."""
     num_problems = len(answers.problem_ids)
     num_draws = -(-NUM_DRAWS // num_problems)
+    sorted_ = np.lexsort((answers.votes, answers.places))  # the same draws in whatever order rows lie
+    all_places, all_votes = answers.places[sorted_], answers.votes[sorted_]
+    ranks = np.arange(len(sorted_)) - np.searchsorted(all_places, all_places)
     total = np.zeros(num_problems)
     for _ in range(num_draws):
-        order = np.lexsort((generator.random(answers.num_samples), answers.places))
-        starts = np.concatenate([[0], np.cumsum(answers.samples)[:-1]])
-        chosen = order[np.arange(len(order)) - np.repeat(starts, answers.samples) < k]
-        places, votes = answers.places[chosen], answers.votes[chosen]
+        chosen = np.lexsort((generator.random(len(sorted_)), all_places))[ranks < k]
+        places, votes = all_places[chosen], all_votes[chosen]
         total += _won(places[votes >= 0], votes[votes >= 0], num_problems)
     return total / num_draws
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mixray.report import numerals, training_words, words
+from mixray.report import markdown_numbers, numerals, training_words, words
 from mixray.report.curves import SMOOTHED_PARTS
+from mixray.report.markdown_numbers import table
 
 Row = Mapping[str, Any]
 
@@ -20,9 +21,15 @@ def render(report: Row) -> str:
         f"```\n{words.answer(report)}\n```",
         "## Arms, pooled over training seeds",
         _arms(report),
+        *markdown_numbers.samples(report),
         "## Gaps",
-        "Paired on the same problems, in percentage points.",
-        _gaps(report),
+        "Paired on the same problems, in percentage points. The last column is the gap that this test could have shown four times in five.",
+        report["multiplicity"]["text"],
+        markdown_numbers.gaps(report),
+        *markdown_numbers.curves(report),
+        *markdown_numbers.scaling(report),
+        *markdown_numbers.costs(report),
+        *markdown_numbers.cases(report),
         "## Mixtures",
         "Shares are those of the hard pool. Traces that are too long are left out before anything is mixed, never cut.",
         _mixtures(report),
@@ -36,7 +43,7 @@ def render(report: Row) -> str:
         "## Pools",
         _pools(report),
         "## Where it comes from",
-        _table(["what", "artefact"], ([row["role"], f"`{row['label']}`"] for row in report["provenance"]["artefacts"])),
+        table(["what", "artefact"], ([row["role"], f"`{row['label']}`"] for row in report["provenance"]["artefacts"])),
         ", ".join(f"{name} {version}" for name, version in report["provenance"]["versions"].items()),
     ]
     return "\n\n".join(parts) + "\n"
@@ -61,20 +68,13 @@ def _arms(report: Row) -> str:
                 numerals.percent(row["truncated_share"]),
             ]
         )
-    return _table(
+    return table(
         ["student", "trained on", "alpha", "arms", *scopes, "against untouched", "verdict", "tokens per response", "truncated"], rows
     )
 
 
-def _gaps(report: Row) -> str:
-    return _table(
-        ["student", "benchmark", "gap", "difference", "verdict"],
-        ([gap["student"], gap["benchmark"], gap["name"], numerals.change(gap), gap["verdict"]] for gap in report["gaps"]),
-    )
-
-
 def _mixtures(report: Row) -> str:
-    return _table(
+    return table(
         ["mixture", "alpha", "rows", "row share", "token share", "loss token share", "too long"],
         (
             [
@@ -90,7 +90,7 @@ def _mixtures(report: Row) -> str:
 
 
 def _steps(report: Row) -> str:
-    return _table(
+    return table(
         ["mixture", "after", "problems", "rows"],
         (
             [
@@ -137,7 +137,7 @@ def _trained(report: Row, rows: Iterable[Row]) -> str:
                 numerals.memory(told["peak_memory_bytes"]),
             ]
         )
-    return _table(titles, cells)
+    return table(titles, cells)
 
 
 def _overlaps(overlaps: Row) -> str:
@@ -146,14 +146,14 @@ def _overlaps(overlaps: Row) -> str:
 
 
 def _hits(report: Row) -> str:
-    return _table(
+    return table(
         ["problem", "benchmark", "its problem", "how"],
         ([hit["problem_id"], hit["benchmark"], hit["benchmark_id"], hit["tier"]] for hit in report["overlaps"]["listed_hits"]),
     )
 
 
 def _pools(report: Row) -> str:
-    return _table(
+    return table(
         ["teacher", "traces", "right", "wrong", "unknown", "right by judge", "truncated", "tokens per right trace"],
         (
             [
@@ -166,8 +166,3 @@ def _pools(report: Row) -> str:
             for row in report["pools"]
         ),
     )
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

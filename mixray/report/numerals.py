@@ -39,6 +39,16 @@ def alpha(value: float | None) -> str:
     return NOTHING if value is None else f"{value:g}"
 
 
+def parameters(number: int | None) -> str:
+    """Return ` (1.5B)`, ` (494M)` or ` (120k)` after a student's name, and nothing where it is not known."""
+    if number is None:
+        return ""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size or unit == "k":
+            return f" ({number / size:.2g}{unit})" if number < 100 * size else f" ({number / size:.0f}{unit})"
+    return ""
+
+
 def loss(value: float | None) -> str:
     """Return a loss with four decimals."""
     return NOTHING if value is None else f"{value:.4f}"

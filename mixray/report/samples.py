@@ -7,7 +7,8 @@ An answer whose verdict is not `right` is not right, whatever the reason. Each s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +45,14 @@ class Answers:
     tokens: Places
     cut: Flags
     votes: Places
+    _told: dict[tuple[str, int], Block] = field(default_factory=dict, repr=False)
+
+    def once(self, name: str, number: int, make: Callable[[], Block]) -> Block:
+        """Return what `make` gives, made once for this name and number: several scopes speak of the same answers."""
+        key = name, number
+        if key not in self._told:
+            self._told[key] = make()
+        return self._told[key]
 
     @property
     def num_samples(self) -> int:
@@ -74,6 +83,24 @@ class Answers:
     def samples_per_problem(self) -> int:
         """What every problem was asked at least: the n of avg@n."""
         return int(self.samples.min())
+
+    @cached_property
+    def patterns(self) -> tuple[Places, Places]:
+        """The ways in which samples of a problem agree, and which of them each problem shows, of shape (P,).
+
+        A row per way: samples, right ones, and the votes of each other answer, the most first, then zeros.
+        """
+        others = self.votes > 0
+        width = int(self.votes.max(initial=0)) + 1
+        found, counts = np.unique(self.places[others] * width + self.votes[others], return_counts=True)
+        order = np.lexsort((-counts, found // width))
+        owners, counts = (found // width)[order], counts[order]
+        ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
+        table = np.zeros((len(self.problem_ids), 3 + int(ranks.max(initial=-1))), dtype=np.int64)
+        table[:, 0], table[:, 1] = self.samples, self.num_right
+        table[owners, 2 + ranks] = counts
+        ways, places = np.unique(table, axis=0, return_inverse=True)
+        return ways, places.reshape(-1)
 
     def counts(self) -> Places:
         """Return how many samples there are of each of KINDS."""

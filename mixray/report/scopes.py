@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class Statistics:
     settings: Report
     seed: int
     _known: dict[tuple[str, str, str], dict[str, Difference]] = field(default_factory=dict, compare=False)
+    _rows: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     def accuracy(self, group: Group, scope: Scope, share: Callable[[Answers], Block] | None = None) -> Interval:
         """Return a group's accuracy in a scope, or the mean of another share of each problem, with its interval."""
@@ -83,6 +85,12 @@ class Statistics:
             )
             for name, scope in scopes(hard).items()
         }
+
+    def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what `make` gives, made once for this name."""
+        if name not in self._rows:
+            self._rows[name] = make()
+        return self._rows[name]
 
     def draw(self, *key: str) -> int:
         """Return the seed of what `key` names: the same in every order of work."""

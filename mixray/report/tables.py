@@ -11,9 +11,10 @@ import numpy as np
 
 from mixray.report import rates
 from mixray.report.answers import Group
-from mixray.report.intervals import weighted
+from mixray.report.intervals import Block, weighted
 from mixray.report.majority import majority
 from mixray.report.provenance import without_places
+from mixray.report.samples import Answers
 from mixray.report.scopes import OVERALL, WEIGHTED, Scope, Statistics, headline, scopes
 
 
@@ -25,15 +26,19 @@ def arm_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str, 
             trained = arm.trained.label if arm.trained else None
             told = {"arm": arm.name, "seed": arm.seed, "model": without_places(arm.model)}
             told |= {"scores_artefact": arm.scores.label, "trained_artefact": trained}
-            rows.append({**told, **_row(Group((arm,), (answers,)), statistics)})
+            alone = group if len(group.arms) == 1 else Group((arm,), (answers,))
+            rows.append({**told, **statistics.once(arm.name, partial(_row, alone, statistics))})
     return rows
 
 
 def group_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str, Any]]:
     """Return a row for every student and mixture, pooled over seeds."""
-    return [
-        {"arms": [arm.name for arm in group.arms], "seeds": [arm.seed for arm in group.arms], **_row(group, statistics)} for group in groups
-    ]
+    rows = []
+    for group in groups:
+        names = [arm.name for arm in group.arms]
+        row = statistics.once("\n".join(names), partial(_row, group, statistics))  # of one arm, the arm's own row
+        rows.append({"arms": names, "seeds": [arm.seed for arm in group.arms], **row})
+    return rows
 
 
 def _row(group: Group, statistics: Statistics) -> dict[str, Any]:
@@ -76,14 +81,22 @@ def _at(group: Group, scope: Scope, statistics: Statistics, samples_per_problem:
     """Return pass@k and maj@k by k, with the intervals of each."""
     passed, voted = {}, {}
     for k in rates.sample_counts(samples_per_problem):
-        passed[str(k)] = statistics.accuracy(group, scope, partial(rates.passed, k=k))
-        voted[str(k)] = statistics.accuracy(group, scope, partial(majority, k=k, seed=statistics.draw("majority", str(k))))
+        passed[str(k)] = statistics.accuracy(group, scope, partial(_passed, k=k))
+        voted[str(k)] = statistics.accuracy(group, scope, partial(_voted, k=k, seed=statistics.draw("majority", str(k))))
     return {
         "pass_at": {k: told.estimate for k, told in passed.items()},
         "maj_at": {k: told.estimate for k, told in voted.items()},
         "pass_at_intervals": {k: [told.low, told.high] for k, told in passed.items()},
         "maj_at_intervals": {k: [told.low, told.high] for k, told in voted.items()},
     }
+
+
+def _passed(answers: Answers, k: int) -> Block:
+    return answers.once("pass", k, lambda: rates.passed(answers, k))
+
+
+def _voted(answers: Answers, k: int, seed: int) -> Block:
+    return answers.once("majority", k, lambda: majority(answers, k, seed))
 
 
 def curve_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The answer in words, made from the rows of the report: for the terminal, the page and the Markdown alike.
 
-It names a best mixture only where the intervals show one, and says so where they do not.
+It names a best mixture only where the intervals show one, and says so where they do not: with how large a gap would have been shown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mixray.report import numerals
 from mixray.report.answers import UNTOUCHED
 
 Row = Mapping[str, Any]
-TOLD = ("hard - easy", "merge - easy", "merge - hard", "merge - mix")
+TOLD = ("hard - easy", "mix - best single", "merge - easy", "merge - hard", "merge - mix")
 """The kinds of gaps that are part of the answer."""
 
 
@@ -25,7 +25,7 @@ def answer(report: Row) -> str:
     lines = []
     for student in dict.fromkeys(row["student"] for row in report["groups"]):
         lines += [_title(report, student), *_arms(report, student), *(f"  {line}" for line in verdict(report, student))]
-    return "\n".join(lines)
+    return "\n".join([*lines, *across(report)])
 
 
 def verdict(report: Row, student: str) -> list[str]:
@@ -36,9 +36,71 @@ def verdict(report: Row, student: str) -> list[str]:
     lines = [best(found)]
     for gap in report["gaps"]:
         if gap["student"] == student and gap["kind"] in TOLD and gap["benchmark"] == found["benchmark"]:
-            lines.append(f"{gap['name']}: {numerals.change(gap)} points: {gap['verdict']}.")
+            lines.append(told(gap))
+    lines += [line for line in (power(report, student), jointly(report, student), seeds(report, student)) if line]
     if not all(row["matched"] for row in report["groups"] if row["student"] == student):
         lines.append("Arms marked * were trained with other settings: their differences are not due to the data alone.")
+    return lines
+
+
+def told(gap: Row) -> str:
+    """Return one sentence on a gap: what it is, and what was shown, alone and together with the others."""
+    sentence = f"{gap['name']}: {numerals.change(gap)} points: {gap['verdict']}"
+    if gap["low"] <= 0 <= gap["high"]:
+        return f"{sentence}."
+    return f"{sentence}." if gap["holds_jointly"] else f"{sentence}, taken alone; not once all gaps are to hold together."
+
+
+def power(report: Row, student: str) -> str:
+    """Return how large a gap this test could have shown; nothing where no two arms were compared."""
+    of = [gap for gap in report["gaps"] if gap["student"] == student and gap["benchmark"] == report["headline"]]
+    if not of:
+        return ""
+    gap = next((gap for gap in of if gap["kind"] == "hard - easy"), of[0])
+    detectable = 100 * gap["detectable"]
+    size = f"{detectable:.0f}" if detectable >= 10 else f"{detectable:.1f}"
+    problems = f"{numerals.count(gap['num_problems'])} problem{'' if gap['num_problems'] == 1 else 's'}"
+    return f"With {problems} this test could have shown a gap of {size} points or more ({gap['name']}, four times in five)."
+
+
+def jointly(report: Row, student: str) -> str:
+    """Return how many of one student's gaps are shown, alone and all at once; nothing where there are fewer than two."""
+    of = [gap for gap in report["gaps"] if gap["student"] == student and gap["benchmark"] == report["headline"]]
+    of = [gap for gap in of if gap["kind"] != "mix - best single"]
+    if len(of) < 2:
+        return ""
+    shown, held = sum(not gap["low"] <= 0 <= gap["high"] for gap in of), sum(gap["holds_jointly"] for gap in of)
+    by_chance = (1 - report["confidence"]) * len(of)
+    return (
+        f"Of {len(of)} gaps {shown} {'is' if shown == 1 else 'are'} shown one by one (about {by_chance:.1f} would be by chance if no arm"
+        f" differed), {held} when all are to hold together."
+    )
+
+
+def seeds(report: Row, student: str) -> str:
+    """Return what training seeds mean for the intervals: with one nothing is known of them, with two hardly anything."""
+    counts = {len(row["seeds"]) for row in report["groups"] if row["student"] == student and row["mixture"] is not None}
+    if counts == {1}:
+        return "Every arm was trained with one seed: the intervals speak of problems, not of what another seed would have given."
+    if 2 in counts:
+        return "Two seeds hardly tell how much seeds differ, so the intervals are wide; a third seed would narrow them most."
+    return ""
+
+
+def across(report: Row) -> list[str]:
+    """Return, for each hard - easy gap that several students have, what is shown for which of them, by size."""
+    lines = []
+    for row in report["scaling"]:
+        if row["kind"] != "hard - easy" or row["benchmark"] != report["headline"]:
+            continue
+        each = [f"{point['student']}{numerals.parameters(point['num_parameters'])} {numerals.change(point)}" for point in row["points"]]
+        shown = {
+            "above zero": [point["student"] for point in row["points"] if point["low"] > 0],
+            "below zero": [point["student"] for point in row["points"] if point["high"] < 0],
+            "not shown to differ from zero": [point["student"] for point in row["points"] if point["low"] <= 0 <= point["high"]],
+        }
+        where = "; ".join(f"{what} for {', '.join(names)}" for what, names in shown.items() if names)
+        lines.append(f"{row['name']} across students: {', '.join(each)}. It is {where}.")
     return lines
 
 

@@ -244,7 +244,9 @@ def test_the_answer_names_no_winner_it_did_not_show(store: Store) -> None:
 def test_the_answer_tells_every_student_and_marks_unmatched_arms(told: tuple[list[Arm], dict[str, Any]], store: Store) -> None:
     _, found = told
     text = report.answer(found)
-    assert [line.split(",")[0] for line in text.splitlines() if not line.startswith(" ")] == ["base", "instruct"]
+    *students, across = [line for line in text.splitlines() if not line.startswith(" ")]
+    assert [line.split(",")[0] for line in students] == ["base", "instruct"]
+    assert re.fullmatch(r"long - short across students: base -.+, instruct -.+\. It is below zero for base, instruct\.", across)
     assert "*" not in text
     arms = [replace(arm, matched=arm.alpha != 1.0) for arm in made_up.arms(store)]
     marked = report.answer(made(store, arms))
