@@ -11,6 +11,9 @@ from mixray.report.svg import Picture
 
 Row = Mapping[str, Any]
 
+SCALED = ("hard - easy", "mix - best single")
+"""The kinds of gaps that are drawn against the size of the student."""
+
 
 @dataclass(frozen=True)
 class Drawings:
@@ -48,8 +51,8 @@ def of_student(report: Row, student: str) -> Drawings:
 
 
 def scalings(report: Row) -> tuple[list[Picture], list[Picture]]:
-    """Return how gaps change with the size of the student: on the headline, and on each benchmark."""
-    rows = report["scaling"]
+    """Return how the gaps that decide change with the size of the student: on the headline, and on each benchmark."""
+    rows = [row for row in report["scaling"] if row["kind"] in SCALED]
     drawn = [(row["benchmark"], plots.scaling(row, f"{row['name']} by size of student, {row['benchmark']}")) for row in rows]
     top = report["headline"]
     return [picture for scope, picture in drawn if scope == top], [picture for scope, picture in drawn if scope != top]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from mixray import rows
-from mixray.report import Arm, page, responses
+from mixray.report import Arm, drawings, page, responses
 from mixray.report.responses import Responses
 from mixray.store import Store
 
@@ -110,11 +110,12 @@ def test_every_plot_of_the_contract_is_drawn(rich: Rich) -> None:
     _, content, told = rich
     reader = Reader(page.render(content, told))
     scopes, students, blends = len(content["scopes"]), 2, 2
+    scaled = [row for row in content["scaling"] if row["kind"] in drawings.SCALED]
     # Of each student and scope: accuracies, gaps, an alpha curve of each blend, lengths, budgets. Of each student: four of the training.
     # All questions together: the same, less lengths and budgets.
-    drawn = students * (scopes * (2 + blends + 2) + (2 + blends) + 4) + len(content["scaling"])
+    drawn = students * (scopes * (2 + blends + 2) + (2 + blends) + 4) + len(scaled)
     assert reader.tags["figure"] == drawn
-    assert content["scaling"]
+    assert {row["name"] for row in scaled} >= {"long - short", "large - small"}
 
 
 def test_every_number_of_an_arm_and_of_a_gap_leads_to_what_it_was_made_from(rich: Rich) -> None:
