@@ -14,6 +14,7 @@ from typing import Any
 
 import made_up
 import made_up_page
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -159,7 +160,7 @@ def test_names_cannot_inject_markup(store: Store) -> None:
 
 def hostile(store: Store, limit: int = 8000) -> tuple[list[Arm], dict[str, Any]]:
     """Return two arms whose questions, answers and responses are the hostile texts, and their report with a case for each."""
-    rights = {"made-up-test": made_up.np.ones((len(made_up_page.HOSTILE), 1), dtype=int)}
+    rights = {"made-up-test": np.ones((len(made_up_page.HOSTILE), 1), dtype=int)}
     arms = []
     for arm in (made_up.arm(store, None, rights), made_up.arm(store, 0.0, rights)):
         asked = arm.scores.read_table().to_pylist()
