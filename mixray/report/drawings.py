@@ -35,7 +35,7 @@ def of_student(report: Row, student: str) -> Drawings:
     groups = [row for row in report["groups"] if row["student"] == student]
     arms = [row for row in report["arms"] if row["student"] == student]
     top = report["headline"]
-    others = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope and scope != top]
+    others = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope not in (None, top)]
     lines = training_plots.lines(report, student)
     return Drawings(
         accuracy=[plots.accuracies(groups, arms, top, f"{student}: accuracy, {top}")],
