@@ -11,6 +11,9 @@ from mixray.report.svg import Picture
 
 Row = Mapping[str, Any]
 
+SCALED = ("hard - easy", "mix - best single")
+"""The kinds of gaps that are drawn against the size of the student."""
+
 
 @dataclass(frozen=True)
 class Drawings:
@@ -32,7 +35,7 @@ def of_student(report: Row, student: str) -> Drawings:
     groups = [row for row in report["groups"] if row["student"] == student]
     arms = [row for row in report["arms"] if row["student"] == student]
     top = report["headline"]
-    others = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope and scope != top]
+    others = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope not in (None, top)]
     lines = training_plots.lines(report, student)
     return Drawings(
         accuracy=[plots.accuracies(groups, arms, top, f"{student}: accuracy, {top}")],
@@ -48,8 +51,8 @@ def of_student(report: Row, student: str) -> Drawings:
 
 
 def scalings(report: Row) -> tuple[list[Picture], list[Picture]]:
-    """Return how gaps change with the size of the student: on the headline, and on each benchmark."""
-    rows = report["scaling"]
+    """Return how the gaps that decide change with the size of the student: on the headline, and on each benchmark."""
+    rows = [row for row in report["scaling"] if row["kind"] in SCALED]
     drawn = [(row["benchmark"], plots.scaling(row, f"{row['name']} by size of student, {row['benchmark']}")) for row in rows]
     top = report["headline"]
     return [picture for scope, picture in drawn if scope == top], [picture for scope, picture in drawn if scope != top]

@@ -38,7 +38,7 @@ class Origins:
 def of(report: Row) -> Origins:
     """Return the blocks of a report."""
     anchors: dict[Any, str] = {}
-    artefacts = []
+    artefacts: list[dict[str, Any]] = []
     for row in report["provenance"]["artefacts"]:
         anchor = anchors.setdefault(("artefact", row["label"]), f"artefact-{len(artefacts)}")
         anchors.setdefault(("role", row["role"]), anchor)
@@ -49,7 +49,7 @@ def of(report: Row) -> Origins:
     arms = [_arm_block(report, row, place, anchors) for place, row in enumerate(report["groups"])]
     for block in arms:
         anchors["arm", block["student"], block["label"]] = block["anchor"]
-    gaps = []
+    gaps: list[dict[str, Any]] = []
     for row in report["gaps"]:
         key = ("gap", row["student"], row["hard"], row["easy"])
         if key not in anchors:

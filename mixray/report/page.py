@@ -82,7 +82,7 @@ def fates(group: Row) -> list[tuple[str, float]]:
 def sampled(group: Row, report: Row) -> list[tuple[str, list[str]]]:
     """Return the scopes whose problems were asked several times, the headline first, each with the k that pass@k is told for."""
     found = []
-    for scope in sorted(report["scopes"], key=lambda scope: scope != report["headline"]):
+    for scope in _scopes(report):
         keys = sorted((key for key in plots.score(group, scope)["pass_at"] if int(key) > 1), key=int)  # pass@1 is avg@n
         if keys:
             found.append((scope, keys))
@@ -130,9 +130,15 @@ def _hash(text: str) -> str:
 
 def _gaps(report: Row, student: str) -> dict[str, list[Row]]:
     """Return one student's gaps by scope, the headline's first."""
-    scopes = sorted((*report["scopes"], report["weighted_scope"]), key=lambda scope: scope != report["headline"])
+    scopes = _scopes(report)
     found = {scope: [gap for gap in report["gaps"] if (gap["student"], gap["benchmark"]) == (student, scope)] for scope in scopes}
     return {scope: gaps for scope, gaps in found.items() if gaps}
+
+
+def _scopes(report: Row) -> list[str]:
+    """Return benchmarks and means, the headline first."""
+    scopes = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope is not None]
+    return sorted(scopes, key=lambda scope: bool(scope != report["headline"]))
 
 
 def _cases(report: Row, responses: Responses | None) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ class Picture:
     note: str = ""
 
 
-def element(name: str, content: str = "", **attributes: object) -> str:
+def element(name: str, content: str = "", /, **attributes: object) -> str:
     """Return one element; `content` is markup, attributes are escaped, `class_` is `class` and `_` in a name is a hyphen."""
     told = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(_number(value))}"' for key, value in attributes.items())
     return f"<{name}{told}>{content}</{name}>" if content else f"<{name}{told}/>"

@@ -19,6 +19,8 @@ LEFT, TOP = 50.0, 30.0
 TALL, SMALL = 210.0, 130.0
 # Beyond this a linear axis shows one end of the values and hides the other.
 LOG_RATIO = 50
+# The losses of single steps of more lines than these hide one another and the smoothed ones.
+MOST_PALE = 6
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def _losses(drawn: Sequence[Line], along: str, along_label: str, title: str, not
     values = list(chain.from_iterable(line.curve[name] for line in drawn for name in ("loss", "smoothed_loss")))
     x, y, parts = _frame(drawn, along, along_label, "loss", values, TALL)
     for line in drawn:
-        pale = _draw(line, along, "loss", x, y, "line pale") if line.curve["smoothed_steps"] > 1 else ""
+        pale = _draw(line, along, "loss", x, y, "line pale") if line.curve["smoothed_steps"] > 1 and len(drawn) <= MOST_PALE else ""
         parts.append(svg.element("g", pale + _draw(line, along, "smoothed_loss", x, y, f"line {line.look.dash}"), class_=line.look.colour))
     legend, height = legend_of(list({line.label: (line.label, line.look) for line in drawn}.values()), TALL + FOOT + 16)
     return Picture(title, svg.document(height, [*parts, *legend], title), note)

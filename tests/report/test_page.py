@@ -14,11 +14,12 @@ from typing import Any
 
 import made_up
 import made_up_page
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from mixray import rows
-from mixray.report import Arm, page, responses
+from mixray.report import Arm, drawings, page, responses
 from mixray.report.responses import Responses
 from mixray.store import Store
 
@@ -110,11 +111,12 @@ def test_every_plot_of_the_contract_is_drawn(rich: Rich) -> None:
     _, content, told = rich
     reader = Reader(page.render(content, told))
     scopes, students, blends = len(content["scopes"]), 2, 2
+    scaled = [row for row in content["scaling"] if row["kind"] in drawings.SCALED]
     # Of each student and scope: accuracies, gaps, an alpha curve of each blend, lengths, budgets. Of each student: four of the training.
     # All questions together: the same, less lengths and budgets.
-    drawn = students * (scopes * (2 + blends + 2) + (2 + blends) + 4) + len(content["scaling"])
+    drawn = students * (scopes * (2 + blends + 2) + (2 + blends) + 4) + len(scaled)
     assert reader.tags["figure"] == drawn
-    assert content["scaling"]
+    assert {row["name"] for row in scaled} >= {"long - short", "large - small"}
 
 
 def test_every_number_of_an_arm_and_of_a_gap_leads_to_what_it_was_made_from(rich: Rich) -> None:
@@ -158,7 +160,7 @@ def test_names_cannot_inject_markup(store: Store) -> None:
 
 def hostile(store: Store, limit: int = 8000) -> tuple[list[Arm], dict[str, Any]]:
     """Return two arms whose questions, answers and responses are the hostile texts, and their report with a case for each."""
-    rights = {"made-up-test": made_up.np.ones((len(made_up_page.HOSTILE), 1), dtype=int)}
+    rights = {"made-up-test": np.ones((len(made_up_page.HOSTILE), 1), dtype=int)}
     arms = []
     for arm in (made_up.arm(store, None, rights), made_up.arm(store, 0.0, rights)):
         asked = arm.scores.read_table().to_pylist()
@@ -245,14 +247,14 @@ def test_a_smaller_bound_shows_a_beginning_of_the_same_problems(rich: Rich) -> N
     first_turn = {benchmark for benchmark, _ in rest[:BENCHMARKS]}
     assert len(first_turn) == BENCHMARKS
     numbers = []
-    for most_bytes in (0, 5_000, 20_000, 60_000):
+    for most_bytes in (0, 12_000, 25_000, 50_000):
         few = responses.gather(arms, content, most_bytes)
         assert [key(problem) for problem in few.problems] == whole[: len(few.problems)]
         assert len(few.packed) <= max(most_bytes, 200)
         assert few.num_problems == told.num_problems
         numbers.append(len(few.problems))
     assert numbers[0] == 0 < numbers[1] < numbers[2] < numbers[3]
-    assert f"{numbers[1]} of {told.num_problems} problems" in page.render(content, responses.gather(arms, content, 5_000))
+    assert f"{numbers[1]} of {told.num_problems} problems" in page.render(content, responses.gather(arms, content, 12_000))
 
 
 def test_a_very_long_response_loses_its_middle_and_says_so(store: Store) -> None:
