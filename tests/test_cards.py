@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import datasets
 import made_up_mixtures
 import pyarrow as pa
 import pytest
@@ -21,6 +22,7 @@ from mixray.progress import StageProgress
 from mixray.report.answers import Arm
 from mixray.rows import EXAMPLE, SCORE, TRACE
 from mixray.store import Artefact, Store
+from mixray.teachers import shelf
 from mixray.teachers.card import card as pool_card
 from mixray.training.measured import Gap, Measured, Score, gaps_told, limits, scores_told
 
@@ -241,7 +243,21 @@ def test_a_pools_card_tells_teacher_and_verdicts_and_no_address(settings: dict[s
     assert not re.search(r"/home/me|secret\.example", text)
     judged = pool(store, {"judge": "x"}, {"pool": made})
     assert parts.teacher(judged).how == parts.teacher(made).how
-    assert [column["name"] for column in head(text)["dataset_info"]["features"]] == TRACE.names
+
+
+def test_a_pool_is_loaded_with_its_card(store: Store, tmp_path: Path) -> None:
+    traces = [made_up_mixtures.trace(f"p{number}", "long") for number in range(3)]
+    made = store.artefact("pools", "long", {"model": "a/b"})
+    counts = {"num_traces": 3, "num_problems": 3, "num_solved": 3, "right": 3, "wrong": 0, "unknown": 0, "accepted": 3, "strata": []}
+    with made.staging() as staging:
+        staging.write_table("part-00000.parquet", pa.Table.from_pylist(traces, schema=TRACE))
+        staging.outcome = counts
+    (tmp_path / "out").mkdir()
+    assert shelf.export(made, tmp_path / "out" / "traces.parquet", "parquet", shelf.Wanted()) == 3
+    (tmp_path / "out" / "README.md").write_text(pool_card(made))
+    rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.column_names == [*TRACE.names, "messages"]
+    assert rows["response"][:] == [trace["response"] for trace in traces]
 
 
 def test_pools_are_printed_by_the_command(store: Store, capsys: Capture) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixray.errors import MixrayError
@@ -29,6 +30,7 @@ from mixray.store import Artefact
 Row = Mapping[str, Any]
 SCORE = ("accuracy", "low", "high", "num_problems", "num_samples")
 GAP = ("difference", "low", "high", "verdict")
+QUESTION = ["problem_id", "question", "gold"]
 SETTINGS = ("confidence", "num_resamples", "seed")
 
 
@@ -62,7 +64,7 @@ def differing(first: Row, second: Row) -> list[dict[str, Any]]:
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
     """Return a recipe's values by their dotted keys, so that one changed number is one row."""
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         return {key: inner for name, each in value.items() for key, inner in _flat(each, f"{path}.{name}" if path else str(name)).items()}
     return {path: value}
 
@@ -98,8 +100,14 @@ def _scores(first: Found, second: Found, one: Row, two: Row) -> Iterator[dict[st
             "high": None if math.isnan(interval.high) else interval.high,
             "how": how,
             "why": reason,
-            "verdict": "no interval" if math.isnan(interval.low) else gaps.verdict(interval, "B", "A"),
+            "verdict": _verdict(interval, how),
         }
+
+
+def _verdict(interval: Interval, how: str) -> str:
+    if how == "same answers":
+        return "the same"
+    return "no interval" if math.isnan(interval.low) else gaps.verdict(interval, "B", "A")
 
 
 class _Pairs:
@@ -110,9 +118,8 @@ class _Pairs:
         self.labels = [_labels(found.told, row) for found, row in ((first, one), (second, two))]
         self.key = (str(one["student"]), str(one["label"]))
         self.seeds = [seed for seed in self.labels[0] if seed in self.labels[1]]
-        self.same = bool(self.seeds) and len(self.seeds) == len(self.labels[0]) == len(self.labels[1])
-        self.same = self.same and all(self.labels[0][seed] == self.labels[1][seed] for seed in self.seeds)
         self.sides, self.missing = self._read(first, second)
+        self.same = bool(self.sides) and self._are_the_same()
 
     def _read(self, first: Found, second: Found) -> tuple[list[list[_Told]], str]:
         """Return both sides' answers of each common seed, or why they are not to be had."""
@@ -126,17 +133,23 @@ class _Pairs:
                 return [], f"{name} {gone}"
             try:
                 sides.append([_Told(artefact) for artefact in artefacts if artefact is not None])
-            except MixrayError:
+            except (MixrayError, pa.ArrowInvalid):  # damaged, or of a version whose rows told less
                 return [], f"the answers of {name} cannot be read"
         return sides, ""
+
+    def _are_the_same(self) -> bool:
+        """Whether both sides hold the same bytes: a label is of what made them, and two machines need not make the same of it."""
+        if not len(self.seeds) == len(self.labels[0]) == len(self.labels[1]):
+            return False
+        return all(one.files == two.files for one, two in zip(*self.sides, strict=True))
 
     def difference(self, scope: str, benchmarks: Sequence[str], sides: Sequence[Row]) -> tuple[Interval, str, str]:
         """Return B - A with its interval, how it was had (`paired`, `unpaired`, `same answers`), and why not paired."""
         if self.same:
-            return Interval(0.0, 0.0, 0.0), "same answers", "both reports tell of the same artefact"
+            return Interval(0.0, 0.0, 0.0), "same answers", ""
         if not self.sides:
             return self._unpaired(sides, self.missing)
-        if any(one.asked[name] != two.asked[name] for one, two in zip(*self.sides, strict=True) for name in benchmarks):
+        if any(not one.asked[name] & two.asked[name] for one, two in zip(*self.sides, strict=True) for name in benchmarks):
             return self._unpaired(sides, "the problems are not the same")
         pairs = [self._pairs(name, keyed_draw(self.told[1]["seed"], "compare", *self.key, scope, name)) for name in benchmarks]
         confidence, num_resamples = self.told[1]["confidence"], self.told[1]["num_resamples"]
@@ -164,15 +177,19 @@ def unpaired(first: Interval, second: Interval) -> Interval:
 
 
 class _Told:
-    """One arm's answers, and a digest of what was asked in each benchmark."""
+    """One arm's answers, and what was asked in each benchmark: the artefact it came from, and a digest of questions and golds."""
 
     def __init__(self, scores: Artefact) -> None:
         self.answers: dict[str, Answers] = read_answers(scores)
-        table = scores.read_table(["benchmark", "problem_id", "question", "gold"])
-        self.asked = {}
-        for name in self.answers:
-            rows = table.filter(pc.equal(table.column("benchmark"), name)).select(["problem_id", "question", "gold"]).to_pylist()
-            self.asked[name] = digest(sorted({json.dumps(list(row.values())) for row in rows}))
+        self.files = [entry["sha256"] for entry in scores.manifest()["files"]]
+        inputs = scores.made_by["inputs"]
+        self.asked = {name: {inputs[key]} if (key := f"benchmark {name}") in inputs else set() for name in self.answers}
+        table = scores.read_table()
+        if not set(QUESTION) <= set(table.column_names):  # of an earlier version
+            return
+        for name, keys in self.asked.items():
+            rows = table.filter(pc.equal(table.column("benchmark"), name)).select(QUESTION).to_pylist()
+            keys.add(digest(sorted({json.dumps(list(row.values())) for row in rows})))
 
 
 def _labels(report: Row, group: Row) -> dict[Any, str | None]:

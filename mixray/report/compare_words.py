@@ -87,7 +87,7 @@ def sections(found: Row) -> list[Section]:
 
 
 def _score(row: Row) -> list[str]:
-    how = row["how"] + (f": {row['why']}" if row["why"] and row["how"] != "same answers" else "")
+    how = row["how"] + (f": {row['why']}" if row["why"] else "")
     sides = [numerals.accuracy(row[side]) for side in ("first", "second")]
     return [row["student"], row["label"], row["benchmark"], *sides, numerals.points(row["difference"]) + interval(row), row["verdict"], how]
 

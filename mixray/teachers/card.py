@@ -10,11 +10,12 @@ from typing import Any
 from mixray.card import NOTHING, cell, columns_table, data_set_head, page, table, teacher, teachers_table
 from mixray.errors import TeacherError
 from mixray.hub import check_license
-from mixray.rows import TRACE
 from mixray.store import Artefact
+from mixray.teachers.shelf import EXPORTED
 from mixray.teachers.words import strata
 
-SHARDS = "data/train-*.parquet"
+SHARDS = "*.parquet"
+"""As `mixray pool export` writes them, beside the card."""
 SAID = ("prompt_template", "system_prompt", "num_samples", "until", "temperature", "top_p", "max_tokens", "thinking", "seed")
 """The settings of a teacher that a card tells; others may hold addresses and paths."""
 COLUMNS = {
@@ -43,6 +44,7 @@ COLUMNS = {
     "rule_verdict": "the rule's, where a judge was asked",
     "rule_reason": "why",
     "judge_verdict": "the judge's, where one was asked",
+    "messages": "question and response as turns",
 }
 
 
@@ -56,7 +58,7 @@ def card(pool: Artefact, license_id: str | None = None) -> str:
         check_license(license_id, TeacherError)
     out = pool.outcome
     num_bytes = sum(entry["bytes"] for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
-    head = data_set_head(pool.name, license_id, TRACE, out["num_traces"], num_bytes, SHARDS)
+    head = data_set_head(pool.name, license_id, EXPORTED, out["num_traces"], num_bytes, SHARDS)
     head |= {"mixray": {"pool": pool.name, "hash": pool.hash, **{key: out.get(key) for key in ("right", "wrong", "unknown", "accepted")}}}
     return page(
         head,
@@ -76,7 +78,7 @@ def card(pool: Artefact, license_id: str | None = None) -> str:
             "## By subject and level",
             _strata(out),
             "## Columns",
-            columns_table(TRACE, COLUMNS),
+            columns_table(EXPORTED, COLUMNS),
             "## Limits",
             "A verdict is a rule's on the final answer; the reasoning before it was not judged, and wrong traces are in it. "
             "Tokens, where they are told, are those of the teacher's tokenizer.",

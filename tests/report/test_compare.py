@@ -12,6 +12,7 @@ from typing import Any
 import made_up
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import called
 
@@ -22,6 +23,7 @@ from mixray.report.answers import Arm
 from mixray.report.compare import compare, unpaired
 from mixray.report.intervals import wilson
 from mixray.rows import SCORE
+from mixray.staging import measure
 from mixray.store import Artefact, Store
 
 Capture = pytest.CaptureFixture[str]
@@ -78,6 +80,23 @@ def test_the_same_answers_differ_in_nothing(one: Artefact, two: Artefact) -> Non
     assert (told["how"], told["difference"], told["low"], told["high"]) == ("same answers", 0.0, 0.0, 0.0)
 
 
+def test_one_recipe_on_two_machines_is_paired_although_the_hashes_are_the_same(one: Artefact, store: Store, tmp_path: Path) -> None:
+    elsewhere = Store(str(tmp_path / "elsewhere"))
+    shutil.copytree(store.root, elsewhere.root)
+    (scores,) = Path(elsewhere.root, "scores").glob("base-mix-0.2*")
+    table = pq.read_table(scores / "scores.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "verdict": "right"} for row in table], schema=SCORE), scores / "scores.parquet")
+    manifest = json.loads((scores / "manifest.json").read_text())
+    size, checksum = measure(elsewhere.fs, str(scores / "scores.parquet"))
+    manifest["files"] = [{**manifest["files"][0], "bytes": size, "sha256": checksum}]
+    (scores / "manifest.json").write_text(json.dumps(manifest))
+    compared = compare(found.of(one), found.find(elsewhere, "a"))
+    assert {each["label"]: each["how"] for each in compared["scores"]} == {
+        "untouched": "same answers", "short": "same answers", "mix-0.2": "paired", "long": "same answers",
+    }  # fmt: skip
+    assert row(compared, "mix-0.2")["difference"] == pytest.approx(50 / NUM)
+
+
 def test_a_pair_is_narrower_than_two_intervals(one: Artefact, two: Artefact) -> None:
     paired = row(compare(found.of(one), found.of(two)), "mix-0.2")
     for place in Path(two.store.root, "scores").glob("base-mix-0.2*"):
@@ -114,6 +133,20 @@ def test_other_problems_under_the_same_ids_are_not_paired(one: Artefact, store: 
     other = made(store, "c", [arms[0], replace(arms[1], scores=changed)], RECIPE, quiet)
     told = row(compare(found.of(one), found.of(other)), "mix-0.2")
     assert (told["how"], told["why"]) == ("unpaired", "the problems are not the same")
+
+
+def test_answers_of_an_earlier_version_are_paired_where_the_benchmark_is_the_same(store: Store, quiet: StageProgress) -> None:
+    benchmarks = [store.artefact("problems", "sums", {"edition": number}) for number in range(2)]
+
+    def older(num_right: int, benchmark: Artefact) -> Artefact:
+        arms = with_rights(store, {None: 20, 0.2: num_right})
+        scores = store.artefact("scores", arms[1].name, {"rights": num_right}, {"benchmark sums": benchmark})
+        with scores.staging() as staging:
+            staging.write_table("scores.parquet", arms[1].scores.read_table().drop_columns(["question", "gold"]))
+        return made(store, "a", [arms[0], replace(arms[1], scores=scores)], RECIPE, quiet)
+
+    first, same, other = (found.of(older(*how)) for how in ((60, benchmarks[0]), (66, benchmarks[0]), (67, benchmarks[1])))
+    assert [row(compare(first, each), "mix-0.2")["how"] for each in (same, other)] == ["paired", "unpaired"]
 
 
 def test_turning_the_two_round_turns_the_sign(one: Artefact, two: Artefact) -> None:
