@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, shifts, teachers, training
 from mixray.disk import disk_errors_explained
+from mixray.examine import model_folders
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
@@ -197,4 +198,4 @@ def serve(recipe: Recipe, store: Store, display: Display) -> None:
     graph = build_graph(recipe, store)
     ready = [arm for arm in graph.arms if arm.endpoint is None and (arm.trained is None or arm.trained.is_done())]
     with ray_session():
-        serving.serve_forever(examine.model_folders(ready), recipe.serve, display)
+        serving.serve_forever(model_folders(ready), recipe.serve, display)
