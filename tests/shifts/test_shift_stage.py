@@ -16,7 +16,7 @@ from mixray.errors import MixrayError
 from mixray.progress import Display, StageProgress
 from mixray.recipe import Shifts
 from mixray.shifts import Answered, handle, run, stage
-from mixray.shifts.actor import SHIFT
+from mixray.shifts.actor import ANSWERED, SHIFT, ShiftActor
 from mixray.store import Artefact, Store
 from mixray.tiny import problems, styles
 
@@ -80,6 +80,19 @@ def test_prompts_and_responses_of_another_number_of_tokens_are_counted() -> None
     ]
     out = stage._outcome(pa.Table.from_pylist(made, schema=SHIFT))
     assert out == {"num_responses": 4, "num_tokens": 8, "unshifted": 0.5, "num_asked_otherwise": 1, "num_counted_otherwise": 1}
+
+
+def test_an_arm_is_written_when_its_last_response_is_read_and_not_before(store: Store, random_student: str, quiet: StageProgress) -> None:
+    drawn = {name: stage.draw(answers(store, name, [("?", "12"), ("?", "1")]), SETTINGS, 0) for name in ("first", "second")}
+    actor = ShiftActor(random_student, {}, PROMPT, "float32", None, False)
+    read = [actor(pa.Table.from_pylist(part, schema=ANSWERED)) for part in (drawn["first"], drawn["second"][:1])]
+    blocks, meter = iter(read), stage._Meter(4, quiet)
+    first, second = (store.artefact("shifts", name, {}) for name in drawn)
+    stage._write(first, drawn["first"], blocks, meter)
+    with pytest.raises(MixrayError, match=r"^Some responses were not read; seen: 1 of 2; rule: shifts/second"):
+        stage._write(second, drawn["second"], blocks, meter)
+    assert (first.is_done(), second.is_done()) == (True, False)
+    assert first.read_table()["response"].to_pylist() == ["12", "1"]
 
 
 @pytest.fixture(scope="module")
