@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mixray.errors import StoreError
 from mixray.options import JsonOption, StorageOption
+from mixray.recipe import nearest
 from mixray.store import Artefact, Store
 from mixray.terminal import harmless, print_table
 
@@ -74,6 +75,14 @@ def _find(store: Store, name: str) -> tuple[Artefact, bool | Mapping[str, bool]]
         if "gold" not in next(found.tables(), pa.table({})).column_names:
             raise StoreError("Scores are of an earlier version", seen=found.label, rule="their rows tell golds", do="run the recipe again")
         return found, dict(found.made_by["settings"].get("unboxed", {}))
+    if not scores and not shelf.fitting(store, POOLS, name):
+        known = [folder for kind in (POOLS, SCORES) for folder in shelf.folders(store, kind)]
+        raise StoreError(
+            "There is no such pool, nor scores of such an arm",
+            seen=name,
+            rule=f"one of {', '.join(known)}" if known else f"{store.url} holds neither",
+            do=f"see `mixray pool ls` and `mixray student ls`{nearest(name, [*known, *(folder.rpartition('-')[0] for folder in known)])}",
+        )
     pool = pools.find(store, name)
     return pool, pools.counts_unboxed(pool)
 
