@@ -30,7 +30,7 @@ def samples(report: Row) -> list[str]:
         ]
         for row in report["groups"]
     ]
-    first = "What became of the samples that are not right, as shares of all samples, each counted once, and how long responses are:"
+    first = "What became of the samples that are not right, each counted once and weighed as the accuracy is, and how long responses are:"
     return [
         "### Samples", first, table(["student", "trained on", *titles], rows), *_several(report), *_questions(report),
     ]  # fmt: skip

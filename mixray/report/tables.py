@@ -72,9 +72,15 @@ def _score(group: Group, scope: Scope, statistics: Statistics) -> dict[str, Any]
         "num_samples": sum(answers.num_samples for answers in told),
         "samples_per_problem": samples_per_problem,
         **rates.lengths(told),
-        **rates.shares(told),
+        **_shares(group, scope),
         **_at(group, scope, statistics, samples_per_problem),
     }
+
+
+def _shares(group: Group, scope: Scope) -> dict[str, float]:
+    """Return the shares of samples that are not right, weighted as the accuracy is, so that with it they make 1."""
+    alone = [rates.shares(group.of([name])) for name in scope.benchmarks]
+    return {kind: weighted([shares[kind] for shares in alone], scope.weights) for kind in alone[0]}
 
 
 def _at(group: Group, scope: Scope, statistics: Statistics, samples_per_problem: int) -> dict[str, Any]:

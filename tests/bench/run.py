@@ -1,10 +1,10 @@
 """`make bench`: speed as ratios, both sides in one run, interleaved, the first round thrown away.
 
-    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [overlaps] [mixing]
+    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [overlaps] [mixing] [bootstrap] [coverage]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
-the largest seen; of memory, bytes; of a plan, what its name says. Ends with 1 where one is not met, or where both sides of a benchmark do
-not come to the same.
+the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds. Ends with 1 where one is not met, or
+where both sides of a benchmark do not come to the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 # Ray reads it when it is imported: its clusters listen on loopback alone.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
+import bootstrap
+import coverages
 import memory
 import mixing
 import overlaps
@@ -35,6 +37,8 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "memory": lambda: iter([memory.measure()]),
     "overlaps": lambda: iter([overlaps.measure()]),
     "mixing": lambda: itertools.chain(mixing.measure(), [mixing.further_alpha()]),
+    "bootstrap": bootstrap.measure,
+    "coverage": coverages.measure,
 }
 
 

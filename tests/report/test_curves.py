@@ -114,11 +114,11 @@ def test_a_curve_ends_at_the_last_step_and_never_has_too_many_points(store: Stor
 def test_a_hundred_thousand_steps_stay_small_and_fast(store: Store) -> None:
     log = made_up.steps(100_000)
     found = arms(store, short=log, long=log)
-    started = time.monotonic()
+    started = time.process_time()
     content = made(store, found)
     text = page.render(content)
-    # A second or two; the bound is for a machine that does much else.
-    assert time.monotonic() - started < 30
+    # A second or two of the processor.
+    assert time.process_time() - started < 30
     assert len(json.dumps(content["curves"])) < 100_000
     assert len(text) < 400_000
 
