@@ -63,7 +63,7 @@ def _forests(report: Row, student: str, scopes: Sequence[str]) -> list[Picture]:
     for scope in scopes:
         gaps = [gap for gap in report["gaps"] if (gap["student"], gap["benchmark"]) == (student, scope)]
         if gaps:
-            found.append(plots.forest(gaps, f"{student}: gaps, {scope}"))
+            found.append(plots.forest(plots.ordered(gaps), f"{student}: gaps, {scope}"))
     return found
 
 

@@ -132,7 +132,7 @@ def _gaps(report: Row, student: str) -> dict[str, list[Row]]:
     """Return one student's gaps by scope, the headline's first."""
     scopes = _scopes(report)
     found = {scope: [gap for gap in report["gaps"] if (gap["student"], gap["benchmark"]) == (student, scope)] for scope in scopes}
-    return {scope: gaps for scope, gaps in found.items() if gaps}
+    return {scope: plots.ordered(gaps) for scope, gaps in found.items() if gaps}
 
 
 def _scopes(report: Row) -> list[str]:

@@ -15,6 +15,11 @@ ROW, FOOT = 25.0, 42.0
 ROLES = ("untouched", "easy", "mix", "hard")
 """The classes that colour marks by what an arm was taught."""
 
+KINDS = (
+    "hard - easy", "mix - best single", "mix - easy", "mix - hard", "merge - mix", "merge - easy", "merge - hard", "trained - untouched",
+)  # fmt: skip
+"""The kinds of gaps in the order they are shown."""
+
 
 def role(group: Row) -> str:
     """Return the class that colours an arm: the ends of a blend have theirs, all between share one."""
@@ -70,11 +75,16 @@ def _told(groups: Sequence[Row], scores: Sequence[Row]) -> str:
     return "; ".join(f"{group['label']} {numerals.percent(each['accuracy'])}" for group, each in zip(groups, scores, strict=True))
 
 
+def ordered(gaps: Sequence[Row]) -> list[Row]:
+    """Return gaps as they are read: those that decide first, then each mixture's, those against the untouched student last."""
+    return sorted(gaps, key=lambda gap: KINDS.index(gap["kind"]) if gap["kind"] in KINDS else len(KINDS))
+
+
 def forest(gaps: Sequence[Row], title: str) -> Picture:
     """Draw gaps with their intervals about zero: filled where a difference is shown, a diamond where it holds jointly, hollow where not."""
     left, right, bottom, parts = rows_frame([gap["name"].replace(" - ", " − ") for gap in gaps], 44, most=0.5)
     axis = svg.linear([0.0, *(100 * gap[end] for gap in gaps for end in ("low", "high"))], left + 6, right)
-    parts += svg.vertical_grid(axis, 0, bottom, "percentage points: the first minus the second", svg.signed, most=7)
+    parts += svg.vertical_grid(axis, 0, bottom, "percentage points", svg.signed, most=7)
     parts.append(svg.element("line", x1=axis.at(0), x2=axis.at(0), y1=0.0, y2=bottom, class_="zero"))
     for place, gap in enumerate(gaps):
         middle = ROW * (place + 0.5)

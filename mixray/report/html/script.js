@@ -92,15 +92,15 @@
     const armsOf = () => data.arms.map((arm, index) => ({ ...arm, index })).filter((arm) => arm.student === state.student);
 
     const select = (title, values, key, all) => {
-      const control = make('select', { onchange: () => { state[key] = control.value; state.most = PAGE; if (key === 'student') armFilters(); refresh(); } });
+      const control = make('select', { 'aria-label': title, onchange: () => { state[key] = control.value; state.most = PAGE; if (key === 'student') armFilters(); refresh(); } });
       if (all !== null) control.append(make('option', { value: '' }, all));
       values.forEach((value) => control.append(make('option', { value: String(value) }, visible(String(value)))));
       return make('label', {}, title, control);
     };
     const PATTERNS = { '': 'any', disagree: 'arms disagree', gained: 'some arm right, untouched wrong', lost: 'untouched right, some arm wrong', all: 'all right', none: 'none right', cut: 'some truncated', loops: 'some looping' };
-    const pattern = make('select', { onchange: () => { state.pattern = pattern.value; state.most = PAGE; refresh(); } },
+    const pattern = make('select', { 'aria-label': 'pattern', onchange: () => { state.pattern = pattern.value; state.most = PAGE; refresh(); } },
       ...Object.entries(PATTERNS).map(([value, title]) => make('option', { value }, title)));
-    const search = make('input', { type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'in question, answer and responses  ( / )', oninput: () => { state.text = search.value.toLowerCase(); state.most = PAGE; refresh(); } });
+    const search = make('input', { type: 'search', 'aria-label': 'search', autocomplete: 'off', spellcheck: 'false', placeholder: 'in question, answer and responses  ( / )', oninput: () => { state.text = search.value.toLowerCase(); state.most = PAGE; refresh(); } });
     const filters = make('form', { class: 'filters', role: 'search', 'aria-label': 'Filter problems', onsubmit: (event) => event.preventDefault() });
     if (students.length > 1) filters.append(select('student', students, 'student', null));
     if (distinct('benchmark').length > 1) filters.append(select('benchmark', distinct('benchmark'), 'benchmark', 'all'));
@@ -133,7 +133,7 @@
     function armFilters() {
       state.arms = {};
       perArm.replaceChildren(...armsOf().flatMap((arm) => {
-        const choice = make('select', { 'data-arm': arm.label, onchange: () => { state.arms[arm.index] = choice.value; state.most = PAGE; refresh(); } }, make('option', { value: '' }, 'any'),
+        const choice = make('select', { 'data-arm': arm.label, 'aria-label': arm.label, onchange: () => { state.arms[arm.index] = choice.value; state.most = PAGE; refresh(); } }, make('option', { value: '' }, 'any'),
           make('option', { value: 'not right' }, 'not right'), ...OUTCOMES.map((word) => make('option', { value: word }, word)));
         const tick = make('input', { type: 'checkbox', 'aria-label': 'Show ' + arm.label, onchange: () => { state.shown[arm.label] = tick.checked; show(); } });
         tick.checked = state.shown[arm.label] !== false;
