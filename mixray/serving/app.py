@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
+from mixray.engine import CPU_ARGUMENTS
 from mixray.serving.gate import Gate, answer_malformed
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _cpu(threads: int | None, num_students: int) -> dict[str, Any]:
         "placement_group_config": {"bundles": [{"CPU": CPU_SHARE}]},
         "server_cls": StudentServer,
         "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}},
-        "engine_kwargs": {"dtype": "float32", "enforce_eager": True},
+        "engine_kwargs": dict(CPU_ARGUMENTS),
     }
 
 

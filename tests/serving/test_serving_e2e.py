@@ -17,7 +17,10 @@ from mixray.verify import POLICY, verify
 
 NUM_PROBLEMS = 20
 SERVE = recipe.Serve(port=0, max_model_len=256, kv_cache_bytes=16 * 2**20)
-EVALUATE = recipe.Evaluate(benchmarks={"sums": recipe.ProblemSet(num_problems=NUM_PROBLEMS)}, max_tokens=24, concurrency=16)
+# Sampled, since seeded sampling is where an engine on CPU once died.
+EVALUATE = recipe.Evaluate(
+    benchmarks={"sums": recipe.ProblemSet(num_problems=NUM_PROBLEMS)}, max_tokens=24, concurrency=16, temperature=0.6, top_p=0.95
+)
 
 
 def replicas() -> list[psutil.Process]:
