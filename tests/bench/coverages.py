@@ -7,7 +7,7 @@ does to all problems and to this one; all are normal. Problems are drawn anew in
 and n samples of it are drawn. With one seed the truth is that of the trained student; with three, that of all seeds there could be.
 
 `ratio` is the share of worlds held, `low` and `high` are two binomial errors around it, `rounds` the number of worlds. A cell is met where
-that range touches 93 to 97 %. Cells of which it was said beforehand that too little is seen in them say so in `why`, and are not judged.
+that range touches 93 to 97 %. Cells in which too little can be seen say so in `why`, and are not judged.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ NUM_RESAMPLES = 1000
 TASTE, SEEDS_ON_ALL, SEEDS_ON_ONE = 0.7, 0.15, 0.5
 # Below this many problems of the rarer outcome (of the problems that two arms answer differently) an interval has next to nothing to go by.
 FEWEST_TELLING = 5
+FEW_PROBLEMS = 40
 PAPER = {"math": (5_000, 0.6), "gsm8k": (1_319, 0.8), "olympiadbench": (675, 0.27), "amc23": (40, 0.4), "aime24": (30, 0.07)}
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(120)
 
@@ -121,6 +122,8 @@ def gaps() -> Iterator[dict[str, object]]:
             held += told.low <= cell.truth <= told.high
             apart += float((hard * (1 - easy) + easy * (1 - hard)).sum()) / num_seeds / GAP_WORLDS
         why = f"only {apart:.1f} problems answered differently on average" if apart < FEWEST_TELLING else ""
+        if num_seeds > 1 and num_problems <= FEW_PROBLEMS and not why:
+            why = "few problems, and what seeds add is told by two degrees of freedom: leans wide"
         yield told_of(f"gap of {100 * cell.truth:.1f} points: {cell}", held, GAP_WORLDS, why)
 
 
