@@ -147,6 +147,6 @@ def _shifts(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {
             "student": row["student"], "label": row["label"], "num_responses": 500, "num_tokens": 250_000, "unshifted": 0.9 - shifted,
             "marginal": 0.1, "shifted": shifted, "low": shifted - 0.004, "high": shifted + 0.004, "top": top,
-            "top_words": [{"word": row["token"].strip() or "So", **{key: row[key] for key in row if key != "token"}} for row in top],
+            "top_words": [{"word": str(row["token"]).strip() or "So", **{key: row[key] for key in row if key != "token"}} for row in top],
             "marginal_rank": 3, "against_own": False, "least_count": 20, "positions": positions,
         }  # fmt: skip
