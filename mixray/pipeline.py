@@ -16,7 +16,7 @@ from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.models import resolve
 from mixray.progress import Display
-from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
+from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
@@ -105,7 +105,7 @@ def ask_students(recipe: Recipe, graph: Graph, display: Display) -> None:
     for start in range(0, len(waiting), recipe.serve.students_at_once):
         group = waiting[start : start + recipe.serve.students_at_once]
         line = display.stage(f"serve {len(group)} students")
-        with serving.serve_students(model_folders(group), recipe.serve, progress=line) as endpoint:
+        with serving.serve_students(model_folders(group), recipe.serve, progress=line, prompt_template=recipe.student_prompt) as endpoint:
             line.finish(endpoint.url)
             lines = [display.stage(f"ask {arm.name}") for arm in group]
             calls = [
@@ -196,12 +196,16 @@ def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Ar
     return redone
 
 
-def serve(recipe: Recipe, store: Store, display: Display) -> None:
-    """Serve every student that is trained, and the untouched ones, until interrupted."""
-    graph = build_graph(recipe, store)
-    ready = [arm for arm in graph.arms if arm.trained is None or arm.trained.is_done()]
+def students_of(recipe: Recipe, store: Store) -> dict[str, str]:
+    """Return what the endpoint loads for each arm that is trained, and for the untouched ones."""
+    arms = build_graph(recipe, store).arms
+    return model_folders([arm for arm in arms if arm.trained is None or arm.trained.is_done()])
+
+
+def serve(models: dict[str, str], settings: Serve, display: Display, student_prompt: str | None = None) -> None:
+    """Serve students until interrupted."""
     with ray_session():
-        serving.serve_forever(model_folders(ready), recipe.serve, display)
+        serving.serve_forever(models, settings, display, student_prompt)
 
 
 def model_folders(arms: list[Arm]) -> dict[str, str]:

@@ -27,7 +27,10 @@ ALLOWED = {
     "conversation": FLOOR | {"training", "terminal"},
     "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
-    "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli", "student_cli"},
+    "serve_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
+    "cli": FLOOR
+    | STAGES
+    | {"graph", "pipeline", "terminal", "tiny", "options", "run_cli", "pool_cli", "mixture_cli", "student_cli", "serve_cli"},
 }
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
-from ray.serve.llm.deployment import LLMServer
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.utils.network_utils import get_open_zmq_ipc_path
@@ -23,6 +22,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.core import EngineCoreProc
 from vllm.v1.engine.utils import EngineZmqAddresses
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+from mixray.serving.student import AnsweringServer
 
 
 class ThreadCore(EngineCoreProc):
@@ -90,7 +91,7 @@ class StudentEngine(VLLMEngine):
         )
 
 
-class StudentServer(LLMServer):
+class StudentServer(AnsweringServer):
     """A replica that holds one student."""
 
     _default_engine_cls = StudentEngine
