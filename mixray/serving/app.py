@@ -45,7 +45,7 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
 
     from mixray.serving.front import Front
 
-    students = {}
+    students: dict[str, Application] = {}
     engines = groups(models, serve)
     for group in engines:
         config = student_config(group, serve, len(engines))

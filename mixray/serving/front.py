@@ -69,7 +69,9 @@ class Door:
 class Front:
     """A replica of the gate."""
 
-    async def __init__(self, students: Mapping[str, DeploymentHandle[Any]], serve: Serve, keys: Keys, door: Door | None) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, students: Mapping[str, DeploymentHandle[Any]], serve: Serve, keys: Keys, door: Door | None
+    ) -> None:
         log = AccessLog(_own(serve.access_log, serve.ingress_replicas)) if serve.access_log else None
         handles = Handles(students, may_sleep=serve.replicas[0] == 0, retry_after_seconds=serve.retry_after_seconds)
         self.gate = Gate(handles, keys, serve, log)

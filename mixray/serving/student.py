@@ -31,7 +31,7 @@ STREAM_END = "data: [DONE]\n\n"
 class AnsweringServer(LLMServer):
     """A replica of `ray.serve.llm` that answers in bytes, and may hold adapters on its model."""
 
-    async def __init__(self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None) -> None:
+    async def __init__(self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None) -> None:  # type: ignore[misc]  # as Serve has it
         """Start the engine and load adapters, given by the name they are asked by."""
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
