@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ray.serve.deployment import Application
     from ray.serve.llm import LLMConfig
 
-    from mixray.serving.front import Door
+    from mixray.serving.door import Door
 
 APP_NAME = "mixray"
 # A reservation, not a limit: four students and the rest of a run must fit a machine of two cores declared as four.
@@ -27,6 +27,8 @@ MAX_SEQUENCES = 64
 # The gate alone turns requests away: it answers at once and says when to come back.
 NO_LIMIT = 1_000_000
 GPU_MEMORY_SHARE = 0.9
+# vLLM compiles the counting of ranks when somebody first asks for logprobs: on CPU the engine stood still for most of a minute.
+CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TORCHDYNAMO_DISABLE": "1"}
 HEALTH_CHECK_SECONDS = 5
 
 
@@ -44,9 +46,15 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
     from ray.serve.llm import build_llm_deployment
 
     from mixray.serving.front import Front
+    from mixray.serving.student import OwnGate
 
-    students: dict[str, Application] = {}
     engines = groups(models, serve)
+    pinned = {"resources": {node: 0.001}} if node else {}
+    if serve.direct and door is not None and len(engines) == 1 and serve.replicas == (1, 1):
+        (group,) = engines
+        config = student_config(group, serve, 1, pinned)
+        return build_llm_deployment(config, bind_kwargs={"adapters": group.adapters, "own_gate": OwnGate(tuple(models), serve, keys, door)})
+    students: dict[str, Application] = {}
     for group in engines:
         config = student_config(group, serve, len(engines))
         students |= dict.fromkeys(group.names, build_llm_deployment(config, bind_kwargs={"adapters": group.adapters}))
@@ -58,14 +66,14 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
         "health_check_period_s": HEALTH_CHECK_SECONDS,
         "graceful_shutdown_timeout_s": 5,
         "graceful_shutdown_wait_loop_s": 0.5,
-        "ray_actor_options": {"num_cpus": 0, "resources": {node: 0.001} if node else {}},
+        "ray_actor_options": {"num_cpus": 0, **pinned},
     }
     ordered = {name: students[name] for name in models}
     return ray_serve.deployment(ingress, **options).bind(students=ordered, serve=serve, keys=keys, door=door)
 
 
-def student_config(group: Group, serve: recipe.Serve, num_engines: int) -> LLMConfig:
-    """Return what `ray.serve.llm` needs to know of one student, or of several that share an engine."""
+def student_config(group: Group, serve: recipe.Serve, num_engines: int, pinned: Mapping[str, Any] | None = None) -> LLMConfig:
+    """Return what `ray.serve.llm` needs to know of one student, or of several that share an engine; `pinned` says where it must run."""
     from ray.serve.llm import LLMConfig
 
     hardware = _gpu(serve) if serve.num_gpus else _cpu(num_engines)
@@ -85,7 +93,7 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int) -> LLMCo
             "max_constructor_retry_count": 1,  # what cannot be loaded once cannot be loaded twice, and each try is slow
             "max_ongoing_requests": NO_LIMIT,
             "health_check_period_s": HEALTH_CHECK_SECONDS,
-            "ray_actor_options": {"num_cpus": 0},
+            "ray_actor_options": {"num_cpus": 0, **(pinned or {})},
             "graceful_shutdown_timeout_s": 5,
             "graceful_shutdown_wait_loop_s": 0.5,
         },
@@ -118,7 +126,7 @@ def _cpu(num_engines: int) -> dict[str, Any]:
         "accelerator_config": {"kind": "cpu"},
         "placement_group_config": {"bundles": [{"CPU": CPU_SHARE}]},
         "server_cls": StudentServer,
-        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}},
+        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads), **CPU_ENVIRONMENT}},
         "engine_kwargs": {"dtype": "float32", "enforce_eager": True},
     }
 

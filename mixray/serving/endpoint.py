@@ -190,7 +190,7 @@ def _start_serve() -> None:
 def _start(sources: Mapping[str, str], settings: recipe.Serve, keys: Keys, port: int, progress: StageProgress | None) -> None:
     from ray import serve
 
-    from mixray.serving.front import Door
+    from mixray.serving.door import Door
 
     door = Door(settings.host, port, settings.tls_cert, settings.tls_key, shared=settings.ingress_replicas > 1)
     application = build(sources, settings, keys, door, _own_node())

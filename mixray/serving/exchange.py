@@ -198,6 +198,8 @@ class Exchange:
 
     async def _refuse(self, refusal: Refusal) -> None:
         self.record.refused = refusal.code
+        if self.ended:
+            return
         if self.started:  # a stream that breaks says so, and is not ended as a whole one is
             await self._send_body(b"data: " + refusal.body() + b"\n\n", more=False)
             return

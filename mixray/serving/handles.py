@@ -47,7 +47,11 @@ class Handles:
         ended = False
         try:
             async for piece in pieces:
+                # A whole answer is all there is: what becomes of the replica after it is nobody's trouble here.
+                ended = isinstance(piece, Answer) and not piece.streams
                 yield piece
+                if ended:
+                    return
             ended = True
         except PASSING:
             raise Refusal(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
@@ -20,7 +21,11 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from mixray.recipe import Serve
 from mixray.serving.answers import Answer
+from mixray.serving.door import Door, own_log
+from mixray.serving.gate import Gate
+from mixray.serving.keys import Keys
 from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
 from mixray.serving.requests import CHAT
 
@@ -28,15 +33,37 @@ STREAM_ERROR = 'data: {"error"'
 STREAM_END = "data: [DONE]\n\n"
 
 
+@dataclass(frozen=True)
+class OwnGate:
+    """What a replica needs to hold the gate itself."""
+
+    names: tuple[str, ...]
+    serve: Serve
+    keys: Keys
+    door: Door
+
+
 class AnsweringServer(LLMServer):
     """A replica of `ray.serve.llm` that answers in bytes, and may hold adapters on its model."""
 
-    async def __init__(self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None) -> None:  # type: ignore[misc]  # as Serve has it
-        """Start the engine and load adapters, given by the name they are asked by."""
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None, own_gate: OwnGate | None = None
+    ) -> None:
+        """Start the engine, load adapters, given by the name they are asked by, and open the gate where this replica holds it."""
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)
             await self.engine.resolve_lora(adapter)
+        self._listening = None
+        if own_gate is not None:
+            gate = Gate(Own(self, own_gate.names), own_gate.keys, own_gate.serve, own_log(own_gate.serve))
+            self._listening = own_gate.door.open(gate)
+
+    async def check_health(self) -> None:
+        """Have Serve replace this replica when its engine is gone, or its door has shut."""
+        await super().check_health()
+        if self._listening is not None and self._listening.done():
+            raise RuntimeError("the gate listens no more")
 
     async def answer(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
         """Yield an `Answer`, then the further pieces of a stream."""
@@ -64,6 +91,26 @@ class AnsweringServer(LLMServer):
             chat = ChatCompletionRequest.model_validate(body | identity)
             return await engine._oai_serving_chat.create_chat_completion(chat)
         return await engine._oai_serving_completion.create_completion(CompletionRequest.model_validate(body | identity))
+
+
+class Own:
+    """The students of this very process, for a gate inside it: no request leaves it."""
+
+    def __init__(self, server: AnsweringServer, names: tuple[str, ...]) -> None:
+        """Args are who answers, and by which names."""
+        self.names, self._server = names, server
+
+    def ask(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
+        """Yield what the student answers."""
+        return self._server.answer(kind, body)
+
+    async def num_answering(self) -> int:
+        """Return how many students answer: all, while the engine lives."""
+        try:
+            await self._server.check_health()
+        except Exception:  # whatever is wrong with it, it does not answer
+            return 0
+        return len(self.names)
 
 
 async def _stream(pieces: AsyncGenerator[str], wants_usage: bool) -> AsyncGenerator[Answer | bytes]:

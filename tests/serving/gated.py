@@ -25,7 +25,7 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 class Cued:
     """Students who say what they were asked; `model` tells how."""
 
-    names = ("echo", "slow", "gone", "breaks", "fails")
+    names = ("echo", "slow", "gone", "breaks", "fails", "dies")
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -45,6 +45,8 @@ class Cued:
                 raise ZeroDivisionError("with a secret inside")
             if not body.get("stream"):
                 yield Answer(200, json.dumps({"heard": body}).encode(), False, 7, 3)
+                if model == "dies":
+                    raise Refusal(UNAVAILABLE, "student_unavailable", "gone", "model", 1)
                 return
             yield Answer(200, b"data: 1\n\n", streams=True)
             if model == "breaks":

@@ -20,7 +20,7 @@ from mixray.errors import RecipeError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import deploy
 from mixray.serving.adapters import groups
-from mixray.serving.front import Door
+from mixray.serving.door import Door
 from mixray.serving.parity import certificates
 
 

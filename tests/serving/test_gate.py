@@ -68,7 +68,7 @@ def test_readiness_is_that_of_every_student() -> None:
             return await asking.get("/ready")
 
     answer = run(ask())
-    assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "students": 5, "answering": 4})
+    assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "students": 6, "answering": 5})
 
 
 def test_a_student_hears_what_is_known_and_said_and_nothing_else() -> None:
@@ -222,6 +222,11 @@ def test_a_stream_comes_piece_by_piece_and_one_that_breaks_does_not_look_whole()
     broken = run(ask("breaks"))
     assert broken.startswith('data: 1\n\ndata: {"error"')
     assert "[DONE]" not in broken
+
+
+def test_a_student_that_dies_after_its_answer_does_not_spoil_it() -> None:
+    with serving(gate()) as url, httpx.Client(headers=GOOD) as asking:
+        assert [asking.post(url + CHAT, json=question("dies")).status_code for _ in range(3)] == [200] * 3
 
 
 def test_a_client_that_leaves_ends_its_request_and_frees_its_place(tmp_path: Path) -> None:
