@@ -26,7 +26,7 @@ from mixray.errors import ServingError
 from mixray.models import resolve
 from mixray.progress import Display, StageProgress
 from mixray.serving.app import APP_NAME, build
-from mixray.serving.keys import Keys, load_keys
+from mixray.serving.keys import KEY_VARIABLE, Keys, load_keys
 from mixray.serving.parity import prove
 from mixray.serving.watch import cluster_outlives_driver, watched
 
@@ -47,6 +47,8 @@ class Endpoint:
     models: tuple[str, ...]
     tls_ca: str | None = None
     """PEM file to trust, where the machine's own does not do."""
+    made_key: bool = False
+    """Whether the key was made for this endpoint, so that it must be told."""
     warnings: tuple[str, ...] = ()
     """What whoever opened it to others should know."""
 
@@ -75,11 +77,12 @@ def serve_students(
     sources = {arm: resolve(str(model)) for arm, model in models.items()}
     keys = load_keys(serve.keys_file, key)
     warnings = _told_of_openness(serve, has_own_key=bool(keys))
+    made_key = not keys
     keys = keys or [("key-1", secrets.token_urlsafe(24))]
     port = _claim(serve.host, serve.port)
     host = _reachable(f"[{serve.host}]" if ":" in serve.host else serve.host)
     scheme = "https" if serve.tls_cert else "http"
-    endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_ca, warnings)
+    endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_ca, made_key, warnings)
     with watched() if cluster_outlives_driver() else contextlib.nullcontext(), _serve_instance():
         _start(sources, serve, Keys.of(keys), port, progress)
         prove(endpoint.url, endpoint.key, sources, prompt_template, serve.tls_ca)
@@ -93,7 +96,8 @@ def serve_forever(models: Mapping[str, str | Path], serve: recipe.Serve, display
         progress.finish(f"{len(endpoint.models)} students answer")
         for warning in endpoint.warnings:
             display.say(f"  warning: {warning}")
-        display.say(f"  url     {endpoint.url}\n  key     {endpoint.key}\n  models  {'  '.join(endpoint.models)}\n  Ctrl-C ends it")
+        shown = endpoint.key if endpoint.made_key else serve.keys_file or KEY_VARIABLE
+        display.say(f"  url     {endpoint.url}\n  key     {shown}\n  models  {'  '.join(endpoint.models)}\n  Ctrl-C ends it")
         while True:
             time.sleep(POLL_SECONDS)
 

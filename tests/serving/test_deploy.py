@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from certificate import self_signed
 from command_line import called
 from gated import CHAT, GOOD, gate, question
 from pydantic import ValidationError
@@ -107,10 +107,7 @@ def test_adapters_share_an_engine_where_base_tokenizer_and_settings_are_one(rand
 
 
 def test_the_door_speaks_https_to_those_who_trust_its_certificate(tmp_path: Path) -> None:
-    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj",
-               "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    certificate, key = self_signed(tmp_path)
     door = Door("127.0.0.1", 0, certificate, key)
     listener = door.listener()
     url = f"https://127.0.0.1:{listener.getsockname()[1]}"
