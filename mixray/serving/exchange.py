@@ -57,6 +57,7 @@ class Shared:
     access_log: AccessLog | None
     metrics: Metrics
     created: int
+    tells_ids: bool
 
 
 class Exchange:
@@ -91,8 +92,11 @@ class Exchange:
         finally:
             record.seconds = time.perf_counter() - record.started
             self.gate.metrics.count(record)
-            if self.gate.access_log is not None:
-                self.gate.access_log.write(record)
+            try:
+                if self.gate.access_log is not None:
+                    self.gate.access_log.write(record)
+            except OSError:  # a full disk must not take answers with it
+                self.gate.metrics.lost_lines.inc()
 
     async def _answer(self) -> None:
         reads = self.scope["method"] in ("GET", "HEAD")
@@ -212,8 +216,10 @@ class Exchange:
     async def _start(self, status: int, kind: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.started, self.record.status = True, status
         self.record.first_byte_seconds = time.perf_counter() - self.record.started
-        identity = (b"x-request-id", self.record.request_id.encode())
-        await self._send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind), identity, *headers]})
+        headers.append((b"content-type", kind))
+        if self.gate.tells_ids:
+            headers.append((b"x-request-id", self.record.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _send_body(self, content: bytes, more: bool) -> None:
         self.record.response_bytes += len(content)

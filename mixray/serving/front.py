@@ -25,7 +25,8 @@ class Front:
         self, students: Mapping[str, DeploymentHandle[Any]], serve: Serve, keys: Keys, door: Door | None
     ) -> None:
         handles = Handles(students, may_sleep=serve.replicas[0] == 0, retry_after_seconds=serve.retry_after_seconds)
-        self.gate = Gate(handles, keys, serve, own_log(serve))
+        # Serve's proxy puts the id on answers itself.
+        self.gate = Gate(handles, keys, serve, own_log(serve), tells_ids=door is not None)
         self._listening = door.open(self.gate) if door else None
 
     def __serve_build_asgi_app__(self) -> Gate:

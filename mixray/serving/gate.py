@@ -23,13 +23,13 @@ POLICY_VIOLATED = 1008
 class Gate:
     """The ASGI application."""
 
-    def __init__(self, students: Students, keys: Keys, serve: Serve, access_log: AccessLog | None = None) -> None:
-        """Args are who answers, who may ask, the limits, and where each request is told of."""
+    def __init__(self, students: Students, keys: Keys, serve: Serve, access_log: AccessLog | None = None, tells_ids: bool = True) -> None:
+        """Args are who answers, who may ask, the limits, where each request is told of, and whether answers carry its id."""
         # Each process of several has its part of the places.
         ongoing, queued = (-(-number // serve.ingress_replicas) for number in (serve.max_ongoing, serve.max_queued))
         self.shared = Shared(
             students, keys, serve.limits, Places(ongoing, queued, len(keys.digests), serve.retry_after_seconds),
-            access_log, Metrics(), int(time.time()),
+            access_log, Metrics(), int(time.time()), tells_ids,
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

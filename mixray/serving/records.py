@@ -87,6 +87,7 @@ class Metrics:
         self._tokens = Counter("mixray_tokens", "Tokens of answers that tell them", ["model", "kind"], **kept)
         self._seconds = Histogram("mixray_seconds", "From request to end of answer", ["route", "model"], **timed)
         self._first = Histogram("mixray_first_byte_seconds", "From request to first byte", ["route", "model"], **timed)
+        self.lost_lines = Counter("mixray_access_log_lines_lost", "Lines the access log could not take", **kept)
         self.ongoing = Gauge("mixray_ongoing", "Requests in flight", **kept)
         self.waiting = Gauge("mixray_waiting", "Requests that wait for a place", **kept)
 

@@ -213,6 +213,12 @@ def test_the_log_is_set_aside_when_it_is_full(tmp_path: Path) -> None:
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_full_disk_costs_lines_of_the_log_and_no_answers() -> None:
+    app = gate(log=Path("/dev/full"))
+    assert [run(posted(question(), app)).status_code for _ in range(3)] == [200] * 3
+    assert b"mixray_access_log_lines_lost_total 3.0" in app.shared.metrics.text()
+
+
 def test_a_stream_comes_piece_by_piece_and_one_that_breaks_does_not_look_whole() -> None:
     async def ask(model: str) -> str:
         async with client(gate()) as asking:
