@@ -12,12 +12,12 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 from transformers import PreTrainedTokenizerBase
 
 from mixray import chat
+from mixray.completions import certificates
 from mixray.errors import ServingError, TrainingError
 
 SECONDS = 120.0
@@ -42,14 +42,6 @@ def prove(url: str, key: str, sources: Mapping[str, str], prompt_template: str |
     with httpx.Client(headers=headers, timeout=SECONDS, verify=certificates(tls_ca)) as client:
         for arm, source in sources.items():
             _prove_one(client, url, arm, source, prompt_template)
-
-
-def certificates(tls_ca: str | None) -> Any:
-    """Return what an httpx client verifies by: what the machine trusts, and the signers in `tls_ca`."""
-    context = httpx.create_ssl_context()
-    if tls_ca is not None:
-        context.load_verify_locations(tls_ca)
-    return context
 
 
 def _prove_one(client: httpx.Client, url: str, arm: str, source: str, prompt_template: str | None) -> None:

@@ -60,8 +60,8 @@ class AccessLog:
         }  # fmt: skip
         data = json.dumps(line).encode() + b"\n"
         if self._num_bytes + len(data) > self.most_bytes:
-            os.close(self._file)
             os.replace(self.path, self.path.with_name(self.path.name + ".1"))
+            os.close(self._file)
             self._open()
         self._num_bytes += os.write(self._file, data)
 

@@ -16,12 +16,12 @@ from gated import CHAT, GOOD, gate, question
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
+from mixray.completions import certificates
 from mixray.errors import RecipeError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import deploy
 from mixray.serving.adapters import groups
 from mixray.serving.door import Door
-from mixray.serving.parity import certificates
 
 
 def test_the_configuration_is_what_ray_serve_reads_and_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

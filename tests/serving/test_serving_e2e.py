@@ -14,8 +14,8 @@ from certificate import self_signed
 from ray import serve
 
 from mixray import evaluation, recipe, rows
+from mixray.completions import certificates
 from mixray.serving import serve_students
-from mixray.serving.parity import certificates
 from mixray.store import Store
 from mixray.verify import verify
 
