@@ -89,7 +89,7 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int, pinned: 
         model_loading_config={"model_id": group.name, "model_source": group.source},
         engine_kwargs={**engine, **serve.engine, "trust_remote_code": False},
         deployment_config={
-            **_replicas(serve),
+            **replica_settings(serve),
             "max_constructor_retry_count": 1,  # what cannot be loaded once cannot be loaded twice, and each try is slow
             "max_ongoing_requests": NO_LIMIT,
             "health_check_period_s": HEALTH_CHECK_SECONDS,
@@ -102,7 +102,7 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int, pinned: 
     )
 
 
-def _replicas(serve: recipe.Serve) -> dict[str, Any]:
+def replica_settings(serve: recipe.Serve) -> dict[str, Any]:
     """Return a fixed number of replicas, or targets that are met: those of `ray.serve.llm` itself never add one."""
     fewest, most = serve.replicas
     if fewest == most:

@@ -15,6 +15,7 @@ from mixray.recipe import Serve
 from mixray.serving.door import Door, own_log
 from mixray.serving.gate import Gate
 from mixray.serving.handles import Handles
+from mixray.serving.inside import keep_inside
 from mixray.serving.keys import Keys
 
 
@@ -24,6 +25,7 @@ class Front:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, students: Mapping[str, DeploymentHandle[Any]], serve: Serve, keys: Keys, door: Door | None
     ) -> None:
+        keep_inside()
         handles = Handles(students, may_sleep=serve.replicas[0] == 0, retry_after_seconds=serve.retry_after_seconds)
         # Serve's proxy puts the id on answers itself.
         self.gate = Gate(handles, keys, serve, own_log(serve), tells_ids=door is not None)

@@ -25,6 +25,7 @@ from mixray.recipe import Serve
 from mixray.serving.answers import Answer
 from mixray.serving.door import Door, own_log
 from mixray.serving.gate import Gate
+from mixray.serving.inside import keep_inside
 from mixray.serving.keys import Keys
 from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
 from mixray.serving.requests import CHAT
@@ -50,6 +51,7 @@ class AnsweringServer(LLMServer):
         self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None, own_gate: OwnGate | None = None
     ) -> None:
         """Start the engine, load adapters, given by the name they are asked by, and open the gate where this replica holds it."""
+        keep_inside()
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)

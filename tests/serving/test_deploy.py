@@ -14,6 +14,7 @@ from certificate import self_signed
 from command_line import called
 from gated import CHAT, GOOD, gate, question
 from pydantic import ValidationError
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from mixray.completions import certificates
@@ -21,6 +22,7 @@ from mixray.errors import RecipeError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import deploy
 from mixray.serving.adapters import groups
+from mixray.serving.app import replica_settings
 from mixray.serving.door import Door
 
 
@@ -87,6 +89,14 @@ def test_replicas_are_a_number_or_a_pair_and_certificates_come_with_keys() -> No
     for wrong in ({"replicas": 0}, {"replicas": [2, 1]}, {"tls_cert": "c"}, {"tls_key": "k"}, {"max_queued": -1}, {"limits": {"n": 1}}):
         with pytest.raises(ValidationError):
             Serve.model_validate(wrong)
+
+
+def test_autoscaling_has_targets_that_are_met() -> None:
+    assert replica_settings(Serve(replicas=2)) == {"num_replicas": 2}
+    told = AutoscalingConfig(**replica_settings(Serve(replicas=[0, 3], target_ongoing_requests=8))["autoscaling_config"])
+    assert (told.min_replicas, told.initial_replicas, told.max_replicas) == (0, 1, 3)
+    assert told.get_target_ongoing_requests() == 8
+    assert (told.upscale_delay_s, told.downscale_delay_s) == (15, 300)
 
 
 def adapted(folder: Path, base: str, rank: int = 8) -> str:

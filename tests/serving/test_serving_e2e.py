@@ -67,6 +67,9 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
         evaluation.run(scores, {"sums": problems}, endpoint, EVALUATE, "{question}", 0, verify, {"sums": False})
         serving_processes = replicas()
         assert len(serving_processes) >= 3
+        listening = [one for process in serving_processes for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+        assert len(listening) >= len(serving_processes)
+        assert {one.laddr.ip for one in listening} <= {"127.0.0.1", "::1"}
     psutil.wait_procs(serving_processes, timeout=10)
     assert [process for process in serving_processes if process.is_running()] == []
     assert replicas() == []
