@@ -69,7 +69,7 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
         assert len(serving_processes) >= 3
         listening = [one for process in serving_processes for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
         assert len(listening) >= len(serving_processes)
-        assert {one.laddr.ip for one in listening} <= {"127.0.0.1", "::1"}
+        assert {one.laddr.ip for one in listening} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     psutil.wait_procs(serving_processes, timeout=10)
     assert [process for process in serving_processes if process.is_running()] == []
     assert replicas() == []
