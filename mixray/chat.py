@@ -6,6 +6,7 @@ against it row by row, so a student is never trained on a prompt it will not see
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from mixray.errors import MixrayError, TrainingError
 
 Messages = list[dict[str, str]]
+
+# Digits, punctuation, a letter beyond ASCII, leading spaces and line breaks: where templates and tokenizers tend to part.
+PROBE = " Anna has 12 pears, buys 345 more\n\nand gives ⅓ away. How many are left? {x} "
+PROBE_FILE = "prompt_probe.json"
+"""In a trained student's folder: the token ids of `probes`, by name, as training fed them."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,26 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
         )
     last = len(whole) - whole[::-1].index(end)
     return Encoded(whole[:last], last - len(prompt))
+
+
+def probes() -> dict[str, Messages]:
+    """Return the conversations whose tokens are compared between training, serving and asking."""
+    question = ask(PROBE)
+    return {
+        "question": question,
+        "system": ask(PROBE, system_prompt="Answer with one number."),
+        "turns": [*question, {"role": "assistant", "content": "238"}, {"role": "user", "content": "And half of it?"}],
+    }
+
+
+def trained_probes(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Return the tokens of each probe as training feeds them; those that the template refuses are left out."""
+    ids = {}
+    for name, messages in probes().items():
+        with contextlib.suppress(TrainingError):
+            row = encode(tokenizer, [*messages, {"role": "assistant", "content": "119"}])
+            ids[name] = row.ids[: len(row.ids) - row.num_loss_tokens]
+    return ids
 
 
 def show(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:

@@ -14,13 +14,14 @@ from mixray.audit_cli import audit
 from mixray.errors import MixrayError, RecipeError
 from mixray.evaluate_cli import evaluate
 from mixray.mixture_cli import mixture
-from mixray.options import RecipeArgument, SetOption, StorageOption, log_path
+from mixray.options import SetOption, StorageOption, log_path
 from mixray.pool_cli import pool
 from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
 from mixray.report_cli import compare, report
 from mixray.run_cli import plan, run, status, sweep
+from mixray.serve_cli import serve
 from mixray.store import Store
 from mixray.student_cli import student
 from mixray.terminal import library_noise_in
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status, evaluate, audit, compare):
+for command in (run, sweep, plan, status, evaluate, audit, compare, serve):
     app.command()(command)
 for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report)):
     app.add_typer(commands, name=name)
@@ -79,19 +80,6 @@ def _judge_again(recipe: Recipe, storage: str) -> None:
 
 
 @app.command()
-def serve(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None,
-          host: Annotated[str | None, typer.Option(help="address to listen on; the recipe's where unset")] = None,
-          port: Annotated[int | None, typer.Option(help="port to listen on; the recipe's where unset")] = None) -> None:  # fmt: skip
-    """Serve a recipe's trained students, and the untouched ones, behind one OpenAI-compatible endpoint until Ctrl-C."""
-    changed = [f"serve.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
-    loaded = load_recipe(recipe, [*(overrides or []), *changed])
-    with library_noise_in(log_path(storage, f"{loaded.name}-serve")) as terminal:
-        from mixray import pipeline
-
-        with Display(terminal.err) as display:
-            pipeline.serve(loaded, Store(storage), display)
-
-
 @tiny.command("build")
 def tiny_build(
     models: Annotated[list[str] | None, typer.Argument(help="which models; all where none is named")] = None,

@@ -70,10 +70,12 @@ def ask_group(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: 
             askers = {name: evaluation.EngineStudent(model, serve, evaluate, len(models)) for name, model in models.items()}
         else:
             line = display.stage(f"serve {len(models)} students")
-            endpoint = up.enter_context(serving.serve_students(models, serve, progress=line))
+            endpoint = up.enter_context(serving.serve_students(models, serve, progress=line, prompts=exam.prompts))
             line.finish(endpoint.url)
             at_once = max(1, evaluate.concurrency // len(models))
-            askers = {name: evaluation.Student(endpoint.url, endpoint.key, name, evaluate, at_once) for name in models}
+            askers = {
+                name: evaluation.Student(endpoint.url, endpoint.key, name, evaluate, at_once, tls_ca=endpoint.tls_ca) for name in models
+            }
         lines = {name: display.stage(f"ask {name}") for name in models}
         calls = [partial(ask_one, sittings[name], exam, askers[name], lines[name], model) for name, model in models.items()]
         for _ in side_by_side(calls):

@@ -8,6 +8,7 @@ again. Stages are joined here and nowhere else: what one needs of another is han
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, shifts, teachers, training
@@ -15,7 +16,7 @@ from mixray.disk import disk_errors_explained
 from mixray.examine import model_folders
 from mixray.graph import Arm, Graph, asking, build_graph, rule
 from mixray.progress import Display
-from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe
+from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
@@ -193,9 +194,13 @@ def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Ar
     return redone
 
 
-def serve(recipe: Recipe, store: Store, display: Display) -> None:
-    """Serve every student that is trained, and the untouched ones, until interrupted."""
-    graph = build_graph(recipe, store)
-    ready = [arm for arm in graph.arms if arm.endpoint is None and (arm.trained is None or arm.trained.is_done())]
+def students_of(recipe: Recipe, store: Store) -> dict[str, str]:
+    """Return what the endpoint loads for each arm that is trained, and for the untouched ones."""
+    arms = build_graph(recipe, store).arms
+    return model_folders([arm for arm in arms if arm.endpoint is None and (arm.trained is None or arm.trained.is_done())])
+
+
+def serve(models: dict[str, str], settings: Serve, display: Display, prompts: Mapping[str, str] | None = None) -> None:
+    """Serve students until interrupted."""
     with ray_session():
-        serving.serve_forever(model_folders(ready), recipe.serve, display)
+        serving.serve_forever(models, settings, display, prompts)

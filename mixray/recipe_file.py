@@ -37,12 +37,17 @@ def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
     """Validate a recipe given as plain data (see `load_recipe`)."""
     if not isinstance(data, dict):
         raise RecipeError("A recipe must be a mapping of keys", seen=type(data).__name__, do="see `mixray schema`")
-    for override in overrides:
-        _apply(data, override)
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(overridden(data, overrides))
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def overridden(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Return plain data with `key=value` overrides applied to it, in place."""
+    for override in overrides:
+        _apply(data, override)
+    return data
 
 
 def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | None = None) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixray.chat import ask, encode, load_tokenizer, prompt_ids
+from mixray.chat import ask, encode, load_tokenizer, probes, prompt_ids, trained_probes
 from mixray.errors import MixrayError, TrainingError
 
 
@@ -45,3 +45,12 @@ def test_a_tokenizer_without_a_template_is_refused(random_student: str, tmp_path
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(MixrayError, match="no chat template"):
         load_tokenizer(folder)
+
+
+def test_the_probes_are_recorded_as_trained_and_those_a_template_refuses_are_left_out(random_student: str) -> None:
+    tokenizer = load_tokenizer(random_student)
+    assert trained_probes(tokenizer) == {name: prompt_ids(tokenizer, messages) for name, messages in probes().items()}
+    tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + str(
+        tokenizer.chat_template
+    )
+    assert set(trained_probes(tokenizer)) == {"question", "turns"}

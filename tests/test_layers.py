@@ -14,7 +14,7 @@ FLOOR = {
     "forward", "card",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
-COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli"}
+COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
@@ -33,6 +33,7 @@ ALLOWED = {
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
     "audit_cli": FLOOR | STAGES | {"terminal", "options"},
     "report_cli": FLOOR | STAGES | {"terminal", "options"},
+    "serve_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
     "cards": FLOOR | STAGES,
     "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options"} | COMMANDS,
 }

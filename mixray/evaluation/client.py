@@ -58,10 +58,21 @@ class Student:
         evaluate: recipe.Evaluate,
         concurrency: int,
         further: Mapping[str, Any] = VLLM_SAMPLING,
+        tls_ca: str | None = None,
     ) -> None:
-        """Args are where to ask, the key, whom, how, with how many questions at once; further keys of each request, None to drop one."""
+        """Hold one model.
+
+        Args:
+            url: of its endpoint, up to /v1.
+            key: to send, if any.
+            model_id: whom to ask there.
+            evaluate: how.
+            concurrency: questions in flight at once.
+            further: keys of each request; None drops one.
+            tls_ca: PEM file to trust besides what the machine does.
+        """
         self.model_id, self.evaluate, self.concurrency, self.further = model_id, evaluate, concurrency, further
-        self.url, self._key = url, key
+        self.url, self._key, self._tls_ca = url, key, tls_ca
 
     def close(self) -> None:
         """Nothing is up between two askings."""
@@ -70,7 +81,7 @@ class Student:
         """Yield the answers in the order they come, with at most `concurrency` questions in flight."""
         waiting = iter(questions)
         flying: set[asyncio.Task[Answer]] = set()
-        client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency)
+        client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency, self._tls_ca)
         try:
             while True:
                 while len(flying) < self.concurrency and (question := next(waiting, None)) is not None:

@@ -11,7 +11,7 @@ from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Share, nearest
 from mixray.recipe.problems import ProblemFormat, ProblemSet
 from mixray.recipe.reporting import Report
-from mixray.recipe.serving import Serve
+from mixray.recipe.serving import Limits, Serve
 from mixray.recipe.shifts import Shifts
 from mixray.recipe.students import Student
 from mixray.recipe.teachers import (
@@ -42,6 +42,7 @@ __all__ = [
     "Blend",
     "Evaluate",
     "ImportedTeacher",
+    "Limits",
     "LlmJudge",
     "Lora",
     "Merge",

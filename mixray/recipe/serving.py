@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from mixray.recipe.part import Part, PositiveInt
+from mixray.recipe.part import Part, PositiveInt, as_pair
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Limits(Part):
+    """What one request may ask for; anything beyond is refused with the limit in the message."""
+
+    body_bytes: PositiveInt = 4 * 2**20
+    header_bytes: PositiveInt = 16 * 2**10
+    body_seconds: PositiveSeconds = Field(30, description="for the whole body to arrive")
+    request_seconds: PositiveSeconds = Field(24 * 3600, description="from the body to the end of the answer")
+    json_depth: PositiveInt = 16
+    messages: PositiveInt = 256
+    prompts: PositiveInt = Field(256, description="in one request for completions")
+    answers: PositiveInt = Field(256, description="`n` times the prompts of one request")
+    prompt_characters: PositiveInt = Field(2**20, description="of all messages or prompts of one request")
+    prompt_tokens: PositiveInt = Field(2**17, description="of all prompts given as token ids")
+    max_tokens: PositiveInt = Field(2**17, description="the most that may be asked for")
+    logprobs: PositiveInt = Field(20, description="alternatives told of each token")
+    stop_strings: PositiveInt = 16
+    stop_characters: PositiveInt = Field(256, description="of one stop string")
+    logit_bias: PositiveInt = Field(1024, description="tokens with a bias")
 
 
 class Serve(Part):
@@ -20,3 +43,33 @@ class Serve(Part):
     threads: PositiveInt | None = Field(None, description="CPU threads of one student's engine; an even share of the machine where unset")
     kv_cache_bytes: PositiveInt | None = Field(None, description="memory of one student's KV cache; vLLM's own where unset")
     engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
+    adapters: Literal["merged", "shared"] = Field(
+        "merged", description="students with adapters: each an engine of its own, or those of one base as adapters in one engine"
+    )
+    replicas: Annotated[tuple[NonNegativeInt, PositiveInt], BeforeValidator(as_pair)] = Field(
+        (1, 1), description="of each student: a number, or [fewest, most] for autoscaling; 0 lets an unused student sleep"
+    )
+    target_ongoing_requests: Annotated[float, Field(gt=0)] = Field(48, description="of one replica, beyond which another is started")
+    up_seconds: Annotated[float, Field(ge=0)] = Field(15, description="over the target before a replica is added")
+    idle_seconds: Annotated[float, Field(ge=0)] = Field(300, description="under the target before a replica is taken away")
+    direct: bool = Field(
+        False, description="a student that is up alone holds the gate in its own process: no hop, and no 503 while it is away"
+    )
+    ingress_replicas: PositiveInt = Field(1, description="processes that hold the gate")
+    max_ongoing: PositiveInt = Field(512, description="requests in flight; more wait")
+    max_queued: NonNegativeInt = Field(512, description="requests that wait; more are turned away with 429 or 503")
+    retry_after_seconds: PositiveInt = Field(1, description="when a request that was turned away should come back")
+    keys_file: str | None = Field(None, description="a key, or name:key, on each line; MIXRAY_API_KEY where unset")
+    tls_cert: str | None = Field(None, description="PEM file of the certificate chain; with tls_key the endpoint speaks https")
+    tls_key: str | None = Field(None, description="PEM file of the private key")
+    tls_ca: str | None = Field(None, description="PEM file of those who sign tls_cert, where this machine does not trust them")
+    access_log: str | None = Field(None, description="file of one JSON line per request; beside Ray Serve's logs where unset")
+    limits: Limits = Field(default_factory=lambda: Limits())
+
+    @model_validator(mode="after")
+    def _fits(self) -> Serve:
+        if self.replicas[0] > self.replicas[1]:
+            raise ValueError(f"replicas must be [fewest, most], got {list(self.replicas)}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        return self

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import ipaddress
 import logging
-import os
 import re
 import secrets
 import socket
@@ -26,11 +26,10 @@ from mixray.errors import ServingError
 from mixray.models import resolve
 from mixray.progress import Display, StageProgress
 from mixray.serving.app import APP_NAME, build
-from mixray.serving.gate import key_digest
+from mixray.serving.keys import KEY_VARIABLE, Keys, load_keys
 from mixray.serving.parity import prove
 from mixray.serving.watch import cluster_outlives_driver, watched
 
-KEY_VARIABLE = "MIXRAY_API_KEY"
 # Long enough for a large model to be downloaded and loaded; a start that fails says so at once.
 START_SECONDS = 1800.0
 POLL_SECONDS = 0.5
@@ -46,43 +45,89 @@ class Endpoint:
     url: str
     key: str = field(repr=False)
     models: tuple[str, ...]
+    tls_ca: str | None = None
+    """PEM file to trust, where the machine's own does not do."""
+    made_key: bool = False
+    """Whether the key was made for this endpoint, so that it must be told."""
+    warnings: tuple[str, ...] = ()
+    """What whoever opened it to others should know."""
 
 
 @contextlib.contextmanager
 def serve_students(
-    models: Mapping[str, str | Path], serve: recipe.Serve, key: str | None = None, progress: StageProgress | None = None
+    models: Mapping[str, str | Path],
+    serve: recipe.Serve,
+    key: str | None = None,
+    progress: StageProgress | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> Iterator[Endpoint]:
     """Have the students behind one endpoint for the block; each model id is its arm's name.
 
     Args:
         models: model folder, `tiny:<name>` or hub id by arm name.
-        serve: host, port and engine settings.
-        key: what clients must send; MIXRAY_API_KEY where None, and a random one where that is unset.
+        serve: host, port, limits and engine settings.
+        key: what clients must send; those of serve.keys_file or MIXRAY_API_KEY where None, and a random one where there is neither.
         progress: shows how many students are up.
+        prompts: user turns by name, with `{question}`, proven too.
 
     Raises:
         ServingError: the port is taken, a student does not start, or it is not asked what it was trained on.
         MixrayError: a model is missing or unsafe.
     """
     sources = {arm: resolve(str(model)) for arm, model in models.items()}
+    keys = load_keys(serve.keys_file, key)
+    warnings = _told_of_openness(serve, has_own_key=bool(keys))
+    made_key = not keys
+    keys = keys or [("key-1", secrets.token_urlsafe(24))]
     port = _claim(serve.host, serve.port)
-    key = key or os.environ.get(KEY_VARIABLE) or secrets.token_urlsafe(24)
-    address = f"[{serve.host}]" if ":" in serve.host else serve.host
-    endpoint = Endpoint(f"http://{_reachable(address)}:{port}/v1", key, tuple(sources))
-    with watched() if cluster_outlives_driver() else contextlib.nullcontext(), _serve_instance(serve.host, port):
-        _start(sources, serve, key, progress)
-        prove(endpoint.url, endpoint.key, sources)
+    host = _reachable(f"[{serve.host}]" if ":" in serve.host else serve.host)
+    scheme = "https" if serve.tls_cert else "http"
+    endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_ca, made_key, warnings)
+    with watched() if cluster_outlives_driver() else contextlib.nullcontext(), _serve_instance():
+        _start(sources, serve, Keys.of(keys), port, progress)
+        prove(endpoint.url, endpoint.key, sources, prompts, serve.tls_ca)
         yield endpoint
 
 
-def serve_forever(models: Mapping[str, str | Path], serve: recipe.Serve, display: Display, key: str | None = None) -> None:
+def serve_forever(
+    models: Mapping[str, str | Path], serve: recipe.Serve, display: Display, prompts: Mapping[str, str] | None = None
+) -> None:
     """Serve until interrupted, and show where and how to ask."""
     progress = display.stage("serve")
-    with serve_students(models, serve, key, progress) as endpoint:
+    with serve_students(models, serve, progress=progress, prompts=prompts) as endpoint:
         progress.finish(f"{len(endpoint.models)} students answer")
-        display.say(f"  url     {endpoint.url}\n  key     {endpoint.key}\n  models  {'  '.join(endpoint.models)}\n  Ctrl-C ends it")
+        for warning in endpoint.warnings:
+            display.say(f"  warning: {warning}")
+        shown = endpoint.key if endpoint.made_key else serve.keys_file or KEY_VARIABLE
+        display.say(f"  url     {endpoint.url}\n  key     {shown}\n  models  {'  '.join(endpoint.models)}\n  Ctrl-C ends it")
         while True:
             time.sleep(POLL_SECONDS)
+
+
+def _told_of_openness(serve: recipe.Serve, has_own_key: bool) -> tuple[str, ...]:
+    """Return what to say of an endpoint that others can reach.
+
+    Raises:
+        ServingError: nobody chose a key for it.
+    """
+    if _is_loopback(serve.host):
+        return ()
+    if not has_own_key:
+        raise ServingError(
+            "An endpoint that others can reach needs a key of your own",
+            seen=f"serve.host {serve.host}",
+            do="put keys into serve.keys_file or MIXRAY_API_KEY; `openssl rand -hex 24` makes one",
+        )
+    if serve.tls_cert is None:
+        return (f"{serve.host} speaks plain http: whoever is on the way reads keys and answers; set serve.tls_cert and serve.tls_key",)
+    return ()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _claim(host: str, port: int) -> int:
@@ -107,15 +152,16 @@ def _reachable(host: str) -> str:
 
 
 @contextlib.contextmanager
-def _serve_instance(host: str, port: int) -> Iterator[None]:
+def _serve_instance() -> Iterator[None]:
     from ray import serve
 
     # Serve tells every step on standard error; its files keep it all.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    if serve.status().proxies:
+    state = serve.status()
+    if state.proxies or state.applications:
         raise ServingError(
             "Ray Serve already runs on this cluster",
-            seen=sorted(serve.status().applications),
+            seen=sorted(state.applications),
             rule="one run at a time has it",
             do="end the other run, or `serve shutdown`, or use another cluster",
         )
@@ -123,49 +169,46 @@ def _serve_instance(host: str, port: int) -> Iterator[None]:
     imports = threading.Thread(target=importlib.import_module, args=("mixray.serving.engine",), daemon=True, name="imports")
     imports.start()
     try:
-        _start_serve(host, port)
+        _start_serve()
         imports.join()
         yield
     finally:
         serve.shutdown()
 
 
-def _start_serve(host: str, port: int) -> None:
-    """Start Serve's controller and proxy; tried again, since Serve gives a busy machine one minute and no more."""
+def _start_serve() -> None:
+    """Start Serve's controller, without a proxy: the gate listens itself. Tried again, since Serve gives a busy machine a minute only."""
     from ray import serve
     from ray.exceptions import RayError
     from ray.serve.schema import LoggingConfig
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            serve.start(
-                proxy_location="HeadOnly",
-                http_options={"host": host, "port": port},
-                logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-            )
+            serve.start(proxy_location="Disabled", logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False))
             return
         except (RayError, TimeoutError) as error:
             if attempt == START_ATTEMPTS:
                 reason = str(error).strip().splitlines()[-1]
-                raise ServingError(
-                    "Ray Serve did not start", seen=f"{host}:{port}: {reason}", do="free processors, memory and the port"
-                ) from error
+                raise ServingError("Ray Serve did not start", seen=reason, do="free processors and memory") from error
             serve.shutdown()
 
 
-def _start(sources: Mapping[str, str], settings: recipe.Serve, key: str, progress: StageProgress | None) -> None:
+def _start(sources: Mapping[str, str], settings: recipe.Serve, keys: Keys, port: int, progress: StageProgress | None) -> None:
     from ray import serve
 
-    application = build(sources, settings, key_digest(key))
+    from mixray.serving.door import Door
+
+    door = Door(settings.host, port, settings.tls_cert, settings.tls_key, shared=settings.ingress_replicas > 1)
+    application = build(sources, settings, keys, door, _own_node())
     target = serve.RunTarget(target=application, name=APP_NAME, route_prefix="/")
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     deadline = time.monotonic() + START_SECONDS
     while True:
         state = serve.status().applications.get(APP_NAME)
         if state is not None:
-            up = [name for name, deployment in state.deployments.items() if deployment.status == "HEALTHY" and ":" in name]
-            if progress is not None:
-                progress.update(len(up), len(sources))
+            students = {name: deployment for name, deployment in state.deployments.items() if ":" in name}
+            if progress is not None and students:
+                progress.update(sum(each.status == "HEALTHY" for each in students.values()), len(students))
             if state.status == "RUNNING":
                 return
             if state.status in ("DEPLOY_FAILED", "UNHEALTHY"):
@@ -173,6 +216,15 @@ def _start(sources: Mapping[str, str], settings: recipe.Serve, key: str, progres
         if time.monotonic() > deadline:
             raise _failed(state, f"after {START_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
+
+
+def _own_node() -> str:
+    """Return the resource that only the driver's node has: the gate must listen where the driver, and its user, are."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    resources = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
+    return next(name for name in resources if name.startswith("node:") and name != "node:__internal_head__")
 
 
 def _failed(state: Any, when: str = "") -> ServingError:

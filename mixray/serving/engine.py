@@ -23,7 +23,7 @@ from vllm.v1.engine.core import EngineCoreProc
 from vllm.v1.engine.utils import EngineZmqAddresses
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
-from mixray.serving.pace import PacedServer
+from mixray.serving.student import AnsweringServer
 
 
 class ThreadCore(EngineCoreProc):
@@ -91,7 +91,7 @@ class StudentEngine(VLLMEngine):
         )
 
 
-class StudentServer(PacedServer):
+class StudentServer(AnsweringServer):
     """A replica that holds one student."""
 
     _default_engine_cls = StudentEngine

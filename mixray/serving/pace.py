@@ -1,8 +1,8 @@
 """How often a stream speaks: the first token at once, what follows in pieces that the way to the client can carry.
 
-Between an engine and a client of Ray Serve each piece passes three processes, at a cost of its own, whether it holds one token or twenty.
-Ray's own batching has every stream wait 50 ms before its first word, and speaks as often with two hundred streams as with one. Here nothing
-waits for the first piece, and the pieces of all streams together are held to a number the machine's cores can pass on.
+Between a student's replica and the gate each piece has a cost of its own, whether it holds one token or twenty. Ray's own batching has every
+stream wait 50 ms before its first word, and speaks as often with two hundred streams as with one. Here nothing waits for the first piece,
+and the pieces of all streams together are held to a number that the machine's cores can pass on.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
-
-from ray.serve.llm.deployment import LLMServer
 
 # On two cores, one of them the engine's, a hundred pieces a second are a few hundredths of what the engine needs.
 PIECES_PER_SECOND_AND_CORE = 50
@@ -71,13 +69,3 @@ class Pace:
         """Wait until the next piece is due, or the stream has ended."""
         due = time.monotonic() + pause_seconds(self.num_streams, self.num_cores)
         await asyncio.wait([reader], timeout=due - time.monotonic())
-
-
-class PacedServer(LLMServer):
-    """A replica of `ray.serve.llm` whose streams are paced."""
-
-    _pace: Pace | None = None
-
-    def _batch_output_stream(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[list[Any], None]:
-        self._pace = self._pace or Pace()
-        return self._pace.pieces(generator)

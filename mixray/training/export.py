@@ -5,12 +5,14 @@ Adapters are kept twice: unmerged in `adapter/`, as peft loads them onto the bas
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from mixray import chat
 from mixray.recipe import Lora
 from mixray.training.engine import Engine
 
@@ -35,6 +37,7 @@ def export(engine: Engine, work: Work, folder: Path | None) -> None:
     model.config.pad_token_id = work.tokenizer.pad_token_id
     model.save_pretrained(folder, state_dict=weights, max_shard_size=SHARD)
     work.tokenizer.save_pretrained(folder)
+    (folder / chat.PROBE_FILE).write_text(json.dumps(chat.trained_probes(work.tokenizer)) + "\n", encoding="utf-8")
 
 
 def generation_config(source: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from loopback import serving
 
 from mixray import chat
@@ -40,29 +43,52 @@ def test_the_key_is_not_in_the_endpoints_repr() -> None:
     assert "s3cret" not in repr(Endpoint("http://127.0.0.1:1/v1", "s3cret", ("a",)))
 
 
-def echo(prompt_token_ids: list[int] | None) -> FastAPI:
-    app = FastAPI()
+def served(source: str, change: Callable[[list[int]], list[int] | None]) -> FastAPI:
+    """Return a server that tells the tokens of what it is asked, changed."""
+    app, tokenizer = FastAPI(), chat.load_tokenizer(source)
 
     @app.post("/chat/completions")
-    async def answer() -> dict[str, Any]:
-        return {"choices": [], "prompt_token_ids": prompt_token_ids}
+    async def answer(request: Request) -> dict[str, Any]:
+        return {"choices": [], "prompt_token_ids": change(chat.prompt_ids(tokenizer, (await request.json())["messages"]))}
 
     return app
 
 
-def test_parity_holds_for_the_students_own_prompt_and_for_no_other(two_models: dict[str, Path]) -> None:
-    from mixray.serving.parity import PROBE
-
+def test_parity_holds_for_the_students_own_prompts_and_for_no_others(two_models: dict[str, Path]) -> None:
     source = str(two_models["tiny.short"])
-    trained = chat.prompt_ids(chat.load_tokenizer(source), chat.ask(PROBE))
-    with serving(echo(trained)) as url:
+    with serving(served(source, lambda ids: ids)) as url:
+        prove(url, "key", {"arm": source}, {"student_prompt": "Question: {question}"})
+    with serving(served(source, lambda ids: ids[:9] + ids[10:])) as url, pytest.raises(ServingError, match="not asked what") as caught:
         prove(url, "key", {"arm": source})
-    with serving(echo(trained[1:])) as url, pytest.raises(ServingError, match="not asked what it was trained on") as caught:
+    assert "arm is served" in str(caught.value.seen)
+    assert "Ana has 12" in str(caught.value.seen)
+    assert "around token 9 of" in str(caught.value.seen)
+    assert "Anna has 1" in str(caught.value.rule)
+    with serving(served(source, lambda ids: None)) as url, pytest.raises(ServingError, match="does not answer as it should"):
         prove(url, "key", {"arm": source})
-    assert "Anna has 12 pears" in str(caught.value.seen)
-    assert "Anna has 12 pears" in str(caught.value.rule)
-    with serving(echo(None)) as url, pytest.raises(ServingError, match="does not answer as it should"):
-        prove(url, "key", {"arm": source})
+
+
+def test_a_student_whose_template_changed_after_training_is_found_out(two_models: dict[str, Path], tmp_path: Path) -> None:
+    source = tmp_path / "student"
+    shutil.copytree(two_models["tiny.short"], source)
+    trained = chat.trained_probes(chat.load_tokenizer(source))
+    assert set(trained) == {"question", "system", "turns"}
+    (source / chat.PROBE_FILE).write_text(json.dumps(trained))
+    template = source / "chat_template.jinja"
+    with serving(served(str(source), lambda ids: ids)) as url:
+        prove(url, "key", {"arm": str(source)})
+    template.write_text("You are helpful.\n" + template.read_text())
+    with serving(served(str(source), lambda ids: ids)) as url, pytest.raises(ServingError, match="not asked what") as caught:
+        prove(url, "key", {"arm": str(source)})
+    assert "would be asked 'You are" in str(caught.value.seen)
+    assert "around token 0 of" in str(caught.value.seen)
+    assert "it was trained on '<|im_start|>user" in str(caught.value.rule)
+
+
+def test_an_endpoint_for_others_needs_a_key_of_its_own(two_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MIXRAY_API_KEY", raising=False)
+    with pytest.raises(ServingError, match="needs a key of your own"), serve_students(two_models, Serve(host="0.0.0.0", port=0)):
+        pytest.fail("an endpoint came up that anybody could find, with a key that nobody chose")
 
 
 def test_of_a_traceback_the_user_is_told_the_last_error_in_one_line() -> None:

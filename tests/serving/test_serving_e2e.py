@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import httpx
 import psutil
 import pyarrow as pa
 import pytest
+from certificate import self_signed
+from ray import serve
 
 from mixray import evaluation, recipe, rows
+from mixray.completions import certificates
 from mixray.serving import serve_students
 from mixray.store import Store
 from mixray.verify import POLICY, verify
 
 NUM_PROBLEMS = 20
+PROMPTS = {"student_prompt": "Q: {question}"}
 SERVE = recipe.Serve(port=0, max_model_len=256, kv_cache_bytes=16 * 2**20)
 # Sampled, since seeded sampling is where an engine on CPU once died.
 EVALUATE = recipe.Evaluate(
@@ -67,6 +72,9 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
         evaluation.run(scores, exam, evaluation.Student(endpoint.url, endpoint.key, "tiny.short", EVALUATE, EVALUATE.concurrency))
         serving_processes = replicas()
         assert len(serving_processes) >= 3
+        listening = [one for process in serving_processes for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+        assert len(listening) >= len(serving_processes)
+        assert {one.laddr.ip for one in listening} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     psutil.wait_procs(serving_processes, timeout=10)
     assert [process for process in serving_processes if process.is_running()] == []
     assert replicas() == []
@@ -76,3 +84,30 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
     assert sum(outcome[kind] for kind in ("right", "error", "truncated", "looping", "no_answer", "unknown", "wrong")) == NUM_PROBLEMS
     assert outcome["errors"] == 0
     assert scores.read_table().column("problem_id").to_pylist() == [row["problem_id"] for row in table]
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_student_alone_holds_the_gate_itself_and_speaks_https(two_models: dict[str, Path], tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    files = {"tls_cert": certificate, "tls_key": key, "tls_ca": certificate, "access_log": str(tmp_path / "log")}
+    settings = SERVE.model_copy(update={**files, "direct": True, "max_model_len": 512})
+    with serve_students(
+        {"short": two_models["tiny.short"]}, settings, key="s3cret", prompts={"student_prompt": "Q: {question}"}
+    ) as endpoint:
+        assert endpoint.url.startswith("https://127.0.0.1:")
+        assert set(serve.status().applications["mixray"].deployments) == {"StudentServer:short"}
+        headers = {"authorization": f"Bearer {endpoint.key}", "x-request-id": "mine"}
+        with httpx.Client(base_url=endpoint.url, timeout=60, headers=headers, verify=certificates(certificate)) as client:
+            assert client.get("/models", headers={"authorization": "Bearer other"}).status_code == 401
+            body = {"model": "short", "messages": [{"role": "user", "content": "How much?"}], "max_tokens": 200, "ignore_eos": True}
+            whole = client.post("/chat/completions", json={**body, "temperature": 0}).json()
+            assert whole["usage"]["completion_tokens"] == 200
+            with client.stream("POST", "/chat/completions", json={**body, "stream": True}) as stream:
+                next(stream.iter_lines())
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if '"mine"' in line]
+        deadline = time.monotonic() + 10
+        while lines[-1]["status"] != 499 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if '"mine"' in line]
+        assert [line["status"] for line in lines] == [401, 200, 499]

@@ -1,0 +1,72 @@
+"""A door of one's own: a replica that listens itself, in place of Ray Serve's proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from ray import serve as ray_serve
+
+from mixray.recipe import Serve
+from mixray.serving.records import AccessLog
+
+KEEP_ALIVE_SECONDS = 75
+BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a replica listens, and with which certificate."""
+
+    host: str
+    port: int
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    shared: bool = False
+    """Whether several replicas listen on one port."""
+
+    def listener(self) -> socket.socket:
+        """Return the socket, bound."""
+        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((self.host, self.port))
+        return listener
+
+    def server(self, app: Any) -> uvicorn.Server:
+        """Return a server of `app` that says nothing of its own."""
+        return uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                ssl_certfile=self.tls_cert,
+                ssl_keyfile=self.tls_key,
+            )
+        )
+
+    def open(self, app: Any) -> asyncio.Task[None]:
+        """Begin to listen, in this event loop; the task ends when it does."""
+        listener = self.listener()
+        return asyncio.create_task(self.server(app).serve(sockets=[listener]))
+
+
+def own_log(serve: Serve) -> AccessLog | None:
+    """Return the access log of this replica: a file of its own where there are several replicas, none where none is asked for."""
+    if serve.access_log is None:
+        return None
+    path = Path(serve.access_log)
+    if serve.ingress_replicas > 1:
+        path = path.with_name(f"{path.stem}-{ray_serve.get_replica_context().replica_id.unique_id}{path.suffix}")
+    return AccessLog(path)

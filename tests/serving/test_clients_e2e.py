@@ -1,0 +1,302 @@
+"""Clients that people use, ten thousand requests nobody should send, and a replica killed under load: on one endpoint, up once."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+from malformed import Request, malformed
+
+from mixray import recipe
+from mixray.serving import Endpoint, serve_students
+
+ARM, OTHER = "tiny.short", "tiny.untouched"
+KEYS = {"anna": "key-of-anna-0123456789", "bert": "key-of-bert-0123456789"}
+MESSAGES = [{"role": "user", "content": "How much?"}]
+NUM_MALFORMED = 10_000
+NUM_CLIENTS = 32
+
+pytestmark = pytest.mark.e2e
+
+
+@dataclass(frozen=True)
+class Up:
+    """The endpoint, and what lies beside it."""
+
+    endpoint: Endpoint
+    root: str
+    models: dict[str, Path]
+    log: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the access log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def asking(self, key: str = "anna", **more: Any) -> openai.OpenAI:
+        """Return OpenAI's client."""
+        return openai.OpenAI(base_url=self.endpoint.url, api_key=KEYS.get(key, key), timeout=60, **{"max_retries": 0, **more})
+
+
+@pytest.fixture(scope="module")
+def up(ray_cluster: None, two_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "keys").write_text("".join(f"{name}:{key}\n" for name, key in KEYS.items()))
+    settings = recipe.Serve(
+        port=0, max_model_len=512, kv_cache_bytes=32 * 2**20, keys_file=str(folder / "keys"), access_log=str(folder / "log"),
+        max_ongoing=48, max_queued=16,
+    )  # fmt: skip
+    with serve_students(two_models, settings, prompts={"student_prompt": "Q: {question}"}) as endpoint:
+        yield Up(endpoint, endpoint.url.removesuffix("/v1"), two_models, folder / "log")
+
+
+def test_openais_client_is_answered_in_every_way_it_asks(up: Up) -> None:
+    ask = up.asking()
+    assert {model.id for model in ask.models.list()} == {ARM, OTHER}
+    assert ask.models.retrieve(ARM).id == ARM
+    chat = ask.chat.completions.create(model=ARM, messages=MESSAGES, max_tokens=5, temperature=0, logprobs=True, top_logprobs=2)
+    assert chat.usage
+    assert chat.usage.completion_tokens == 5
+    assert len(chat.choices[0].logprobs.content) == 5
+    assert len(chat.choices[0].logprobs.content[0].top_logprobs) == 2
+    several = ask.chat.completions.create(model=ARM, messages=MESSAGES, max_tokens=5, n=3, seed=1, temperature=1)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    streamed = list(
+        ask.chat.completions.create(
+            model=ARM, messages=MESSAGES, max_tokens=5, temperature=0, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert "".join(piece.choices[0].delta.content or "" for piece in streamed if piece.choices) == chat.choices[0].message.content
+    assert streamed[-1].usage.completion_tokens == 5
+    whole = ask.completions.create(model=OTHER, prompt="How much", max_tokens=5, temperature=0, logprobs=1, echo=True)
+    assert whole.choices[0].text.startswith("How much")
+    assert len(whole.choices[0].logprobs.token_logprobs) == whole.usage.total_tokens
+    pieces = list(ask.completions.create(model=OTHER, prompt="How much", max_tokens=5, temperature=0, stream=True))
+    assert "How much" + "".join(piece.choices[0].text for piece in pieces) == whole.choices[0].text
+    assert {line["key"] for line in up.lines() if line["status"] == 200} == {"anna"} | {up.lines()[0]["key"]}
+
+
+def test_openais_client_knows_our_errors_as_its_own(up: Up) -> None:
+    body = {"model": ARM, "messages": MESSAGES, "max_tokens": 2}
+    with pytest.raises(openai.AuthenticationError):
+        up.asking("no-such-key").chat.completions.create(**body)
+    ask = up.asking()
+    with pytest.raises(openai.NotFoundError, match="nobody"):
+        ask.chat.completions.create(**{**body, "model": "nobody"})
+    with pytest.raises(openai.BadRequestError, match="temperature"):
+        ask.chat.completions.create(**body, temperature=3)
+    with pytest.raises(openai.BadRequestError, match="chat_template"):
+        ask.chat.completions.create(**body, extra_body={"chat_template": "x"})
+    with pytest.raises(openai.BadRequestError, match="512"):  # that it does not fit is for the student to know
+        ask.chat.completions.create(**{**body, "max_tokens": 600})
+    with pytest.raises(openai.BadRequestError, match="512"):
+        ask.chat.completions.create(**{**body, "max_tokens": 600}, stream=True)
+
+
+def test_beyond_capacity_requests_are_turned_away_at_once_and_come_back_by_themselves(up: Up) -> None:
+    body = {"model": ARM, "messages": MESSAGES, "max_tokens": 100, "temperature": 0, "extra_body": {"ignore_eos": True}}
+
+    def ask(client: openai.OpenAI) -> tuple[str, str | None]:
+        try:
+            client.chat.completions.create(**body)
+        except (openai.RateLimitError, openai.InternalServerError) as error:
+            return type(error).__name__, error.response.headers["retry-after"]
+        return "answered", None
+
+    with ThreadPoolExecutor(160) as threads:
+        told = list(threads.map(ask, [up.asking(name) for name in KEYS for _ in range(80)]))
+        counts = Counter(told)
+        print(dict(counts))
+        assert set(counts) <= {("answered", None), ("RateLimitError", "1"), ("InternalServerError", "1")}
+        assert counts["answered", None] >= 64
+        assert len(counts) > 1
+        patient = list(threads.map(ask, [up.asking(name, max_retries=30) for name in KEYS for _ in range(50)]))
+    assert Counter(patient) == {("answered", None): 100}
+
+
+def test_curl_is_answered(up: Up) -> None:
+    said = {"model": ARM, "messages": MESSAGES, "max_tokens": 3, "stream": True}
+    command = ["curl", "-sS", "-N", f"{up.endpoint.url}/chat/completions", "-H", f"Authorization: Bearer {KEYS['bert']}",
+               "-H", "Content-Type: application/json", "-H", "X-Request-Id: from-curl", "-d", json.dumps(said), "-D", "-"]  # fmt: skip
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "200 OK" in told
+    assert "x-request-id: from-curl" in told
+    assert told.rstrip().endswith("data: [DONE]")
+    ready = subprocess.run(["curl", "-sS", f"{up.root}/ready"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert json.loads(ready) == {"status": "ready", "students": 2, "answering": 2}
+    assert [line["key"] for line in up.lines() if line["id"] == "from-curl"] == ["bert"]
+
+
+def test_a_client_that_hangs_up_stops_the_engine(up: Up) -> None:
+    body = {"model": ARM, "messages": MESSAGES, "max_tokens": 400, "ignore_eos": True, "stream": True}
+    headers = {"authorization": f"Bearer {KEYS['anna']}", "x-request-id": "hung-up"}
+    with httpx.Client(headers=headers, timeout=60) as client:
+        with client.stream("POST", f"{up.endpoint.url}/chat/completions", json=body) as stream:
+            next(stream.iter_lines())
+        deadline = time.monotonic() + 10
+        while not (lines := [line for line in up.lines() if line["id"] == "hung-up"]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [line["status"] for line in lines] == [499]
+        assert lines[0]["response_bytes"] > 0
+        metrics = client.get(f"{up.root}/metrics").text
+    assert "mixray_ongoing 0.0" in metrics
+    assert f'mixray_requests_total{{model="{ARM}",route="/v1/chat/completions",status="200"}}' in metrics
+
+
+def test_lm_evals_clients_score_a_student(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"OPENAI_API_KEY": KEYS["anna"], "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    rows = [{"question": f"{i}+{i}?", "answer": str(2 * i), "choices": ["1", str(2 * i)], "label": 1} for i in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = (
+        f"dataset_path: json\ndataset_kwargs: {{data_files: {{test: {tmp_path}/rows.jsonl}}}}\n"
+        "test_split: test\ndoc_to_text: 'Q: {{question}}'\n"
+    )
+    (tmp_path / "likely.yaml").write_text(
+        f"task: likely\n{data}output_type: multiple_choice\ndoc_to_choice: choices\ndoc_to_target: label\nmetric_list: [{{metric: acc}}]\n"
+    )
+    (tmp_path / "written.yaml").write_text(
+        f"task: written\n{data}output_type: generate_until\ndoc_to_target: answer\n"
+        "generation_kwargs: {max_gen_toks: 5, do_sample: false, until: ['Q:']}\nmetric_list: [{metric: exact_match}]\n"
+    )
+    common = {"model": ARM, "num_concurrent": 4, "max_retries": 3, "tokenizer_backend": "huggingface", "tokenizer": str(up.models[ARM])}
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    for kind, path, tasks in (
+        ("local-completions", "completions", ["likely", "written"]),
+        ("local-chat-completions", "chat/completions", ["written"]),
+    ):
+        told = lm_eval.simple_evaluate(
+            model=kind, model_args={**common, "base_url": f"{up.endpoint.url}/{path}"}, tasks=tasks, task_manager=manager,
+            bootstrap_iters=0, apply_chat_template=kind == "local-chat-completions",
+        )  # fmt: skip
+        assert {task: len(told["samples"][task]) for task in tasks} == dict.fromkeys(tasks, 4)
+        if "likely" in tasks:
+            likelihoods = [answer[0] for sample in told["samples"]["likely"] for answer in sample["filtered_resps"]]
+            assert len(likelihoods) == 8
+            assert all(value < 0 for value in likelihoods)
+
+
+def test_ten_thousand_malformed_requests_give_no_server_error(up: Up) -> None:
+    host, port = up.root.removeprefix("http://").split(":")
+    counts: Counter[int] = Counter()
+    bad: list[tuple[int, Request, bytes]] = []
+    requests, lock = malformed(ARM, NUM_MALFORMED), threading.Lock()
+
+    def ask_many(_: int) -> None:
+        connection = http.client.HTTPConnection(host, int(port), timeout=60)
+        while True:
+            with lock:
+                batch = list(islice(requests, 50))
+            if not batch:
+                return
+            for request in batch:
+                status, told = answered(connection, request)
+                counts[status] += 1
+                if status >= 500 or (status < 400 and not request.may_pass):
+                    bad.append((status, request, told))
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask_many, range(8)))
+    seconds = time.perf_counter() - start
+    print(f"{NUM_MALFORMED / seconds:.0f} malformed requests a second: {dict(sorted(counts.items()))}")
+    for status, request, told in bad[:10]:
+        print(status, request.method, request.path, request.headers, request.content[:300], told[:300])
+    assert sum(counts.values()) == NUM_MALFORMED
+    assert not bad
+    assert counts[400] > NUM_MALFORMED / 2
+    assert up.asking().chat.completions.create(model=ARM, messages=MESSAGES, max_tokens=2).choices
+
+
+def answered(connection: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
+    """Send a request as it is; a server may end the connection after it has answered."""
+    headers = {"authorization": f"Bearer {KEYS['bert']}", "content-type": "application/json", **request.headers}
+    for _ in range(2):
+        try:
+            connection.request(request.method, request.path, request.content, headers)
+            answer = connection.getresponse()
+            told = answer.read()
+        except (ConnectionError, http.client.RemoteDisconnected):
+            connection.close()  # it was idle, or the answer before said so
+            continue
+        if answer.will_close:
+            connection.close()
+        return answer.status, told
+    return 599, b"no answer at all"
+
+
+def test_a_replica_killed_under_load_costs_time_but_no_answer(up: Up) -> None:
+    questions = [[{"role": "user", "content": f"How much is {number}?"}] for number in range(NUM_CLIENTS)]
+
+    def body(number: int) -> dict[str, Any]:
+        return {"model": ARM, "messages": questions[number], "max_tokens": 20, "temperature": 0, "ignore_eos": True}
+
+    def text(answer: httpx.Response) -> str:
+        return str(answer.json()["choices"][0]["message"]["content"])
+
+    async def live() -> tuple[Counter[int], list[str], float]:
+        limits = httpx.Limits(max_connections=NUM_CLIENTS)
+        headers = {"authorization": f"Bearer {KEYS['anna']}"}
+        url = f"{up.endpoint.url}/chat/completions"
+        counts: Counter[int] = Counter()
+        wrong: list[str] = []
+        async with httpx.AsyncClient(headers=headers, timeout=120, limits=limits) as client:
+            calm = [text(await client.post(url, json=body(number))) for number in range(NUM_CLIENTS)]
+            killed, recovered = 0.0, 0.0
+
+            async def ask(number: int) -> None:
+                nonlocal recovered
+                while not recovered or counts[200] < 10 * NUM_CLIENTS:
+                    answer = await client.post(url, json=body(number))
+                    counts[answer.status_code] += 1
+                    if answer.status_code == 200:
+                        if text(answer) != calm[number]:
+                            wrong.append(text(answer))
+                        if killed and time.monotonic() - killed > 1 and not recovered:
+                            recovered = time.monotonic()
+                    else:
+                        await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
+
+            async def kill() -> None:
+                nonlocal killed
+                while counts[200] < 2 * NUM_CLIENTS:
+                    await asyncio.sleep(0.05)
+                replica_of(ARM).kill()
+                killed = time.monotonic()
+
+            await asyncio.gather(kill(), *(ask(number) for number in range(NUM_CLIENTS)))
+        return counts, wrong, recovered - killed
+
+    counts, wrong, seconds = asyncio.run(asyncio.wait_for(live(), 240))
+    print(f"recovered {seconds:.1f} s after the kill: {dict(counts)}")
+    assert not wrong
+    assert set(counts) <= {200, 503}
+    assert counts[503] > 0
+    other = up.asking().chat.completions.create(model=OTHER, messages=MESSAGES, max_tokens=2)
+    assert other.choices
+
+
+def replica_of(arm: str) -> psutil.Process:
+    """Return the process that holds a student, among our own."""
+    for process in psutil.Process(os.getpid()).children(recursive=True):
+        if f"StudentServer:{arm.replace('.', '_')}" in " ".join(process.cmdline()):
+            return process
+    raise AssertionError(f"no process holds {arm}")
