@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixray.errors import MixrayError
@@ -122,14 +123,24 @@ def read_answers(scores: Artefact) -> dict[str, Answers]:
     Raises:
         MixrayError: it was asked nothing.
     """
-    table = scores.read_table(COLUMNS)
+    table = scores.read_table(_columns(scores))
     if not table.num_rows:
         raise MixrayError("An arm was asked nothing", seen=scores.label, do="check the benchmarks of the recipe")
+    for name in COLUMNS:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
     codes, names = _encoded(table.column("benchmark"))
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
     table = table.take(pa.array(order))
     return {str(name): _answers(table.slice(low, high - low)) for name, low, high in zip(names, bounds, bounds[1:], strict=False)}
+
+
+def _columns(scores: Artefact) -> list[str]:
+    """Return those of COLUMNS that are there: score rows of earlier versions tell no status."""
+    paths = [entry["path"] for entry in scores.manifest()["files"] if entry["path"].endswith(".parquet")]
+    there = pq.read_schema(f"{scores.path}/{paths[0]}", filesystem=scores.store.arrow_fs).names if paths else COLUMNS
+    return [name for name in COLUMNS if name in there]
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[Places, NDArray[np.object_]]:

@@ -121,6 +121,14 @@ def test_answers_that_differ_in_spaces_vote_together_and_right_ones_whatever_the
     assert votes[3] == votes[4] == 0
 
 
+def test_rows_of_earlier_versions_tell_no_status(store: Store) -> None:
+    artefact = made_up.scores(store, "new", {"a": np.array([[1], [0]])})
+    old = store.artefact("scores", "old", {})
+    with old.staging() as staging:
+        staging.write_table("scores.parquet", artefact.read_table().drop_columns(["status"]))
+    assert read_answers(old)["a"].kinds.tolist() == read_answers(artefact)["a"].kinds.tolist()
+
+
 def test_rows_in_any_order_are_the_same_answers(store: Store) -> None:
     right = np.random.default_rng(0).integers(0, 2, (30, 20))
     artefact = made_up.scores(store, "ordered", {"a": right, "b": 1 - right})
