@@ -154,7 +154,9 @@ def _typical(arms: Sequence[Arm], wanted: Iterable[Key], counts: Mapping[Key, tu
             for row in table.filter(pc.is_in(table["problem_id"], ids)).to_pylist():
                 key = (row["benchmark"], row["problem_id"])
                 if key in missing and (row["verdict"] == "right") == (2 * counts[key][0] > counts[key][1]):
-                    found[key] = min(found.get(key, row), row, key=lambda each: int(each["sample"]))
+                    # Score rows of earlier versions tell neither question nor status.
+                    whole = {**dict.fromkeys(SHOWN), **row}
+                    found[key] = min(found.get(key, whole), whole, key=lambda each: int(each["sample"]))
         missing -= found.keys()
     return found
 

@@ -1,8 +1,8 @@
 """How often a stream speaks: the first token at once, what follows in pieces that the way to the client can carry.
 
-Between a student's replica and the gate each piece has a cost of its own, whether it holds one token or twenty. Ray's own batching has every
-stream wait 50 ms before its first word, and speaks as often with two hundred streams as with one. Here nothing waits for the first piece,
-and the pieces of all streams together are held to a number that the machine's cores can pass on.
+Between a student's replica and the gate each piece has a cost of its own, whether it holds one token or twenty. Ray's own batching has
+every stream wait 50 ms before its first word, and speaks as often with two hundred streams as with one. Here nothing waits for the first
+piece, and the pieces of all streams together are held to a number that the machine's cores can pass on.
 """
 
 from __future__ import annotations

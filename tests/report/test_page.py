@@ -257,6 +257,18 @@ def test_a_smaller_bound_shows_a_beginning_of_the_same_problems(rich: Rich) -> N
     assert f"{numbers[1]} of {told.num_problems} problems" in page.render(content, responses.gather(arms, content, 12_000))
 
 
+def test_score_rows_of_earlier_versions_are_shown(store: Store) -> None:
+    arms, content = hostile(store)
+    old = arms[0].scores.read_table().drop_columns(["question", "gold", "status", "repetition", "seconds", "num_prompt_tokens"])
+    artefact = store.artefact("scores", "old", {})
+    with artefact.staging() as staging:
+        staging.write_table("scores.parquet", old)
+    told = responses.gather([replace(arm, scores=artefact) for arm in arms], content)
+    assert len(told.problems) == len(made_up_page.HOSTILE)
+    assert told.problems[0]["question"] is None
+    assert "Known answer: <code>–</code>" in page.render(content, told)
+
+
 def test_a_very_long_response_loses_its_middle_and_says_so(store: Store) -> None:
     arms, content = hostile(store)
     told = responses.gather(arms, content)
