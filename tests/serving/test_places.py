@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import httpx
-import pytest
 from gated import CHAT, GOOD, Cued, client, gate, question, run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,8 +90,7 @@ def test_a_limit_on_time_ends_a_request() -> None:
     assert "0.05 seconds" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("concurrency", [1])
-def test_what_the_gate_costs_is_well_below_a_millisecond(concurrency: int) -> None:
+def test_what_the_gate_costs_is_below_a_millisecond_of_cpu() -> None:
     async def ask() -> float:
         app, body = gate(), b'{"model": "echo", "messages": [{"role": "user", "content": "How much?"}], "max_tokens": 10}'
         headers = [(b"authorization", GOOD["authorization"]), (b"content-type", b"application/json")]
@@ -100,7 +98,7 @@ def test_what_the_gate_costs_is_well_below_a_millisecond(concurrency: int) -> No
         async def send(message: Any) -> None:
             pass
 
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(2000):
             messages = [{"type": "http.request", "body": body}]
 
@@ -108,7 +106,7 @@ def test_what_the_gate_costs_is_well_below_a_millisecond(concurrency: int) -> No
                 return messages.pop() if messages else await asyncio.sleep(60)
 
             await app({"type": "http", "method": "POST", "path": CHAT, "headers": headers}, receive, send)
-        return (time.perf_counter() - start) / 2000
+        return (time.process_time() - start) / 2000
 
     seconds = run(ask())
     print(f"{seconds * 1e6:.0f} us a request")
