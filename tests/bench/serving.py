@@ -74,7 +74,7 @@ def bare(folder: str) -> Iterator[Side]:
         "--port", str(port), "--api-key", KEY, "--max-num-seqs", str(SEQUENCES), "--max-model-len", str(MOST_TOKENS), "--dtype", "float32",
         "--enforce-eager", "--disable-uvicorn-access-log", "--disable-log-stats",
     ]  # fmt: skip
-    environment = os.environ | WORKER_ENVIRONMENT | {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    environment = os.environ | WORKER_ENVIRONMENT | {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -103,9 +103,9 @@ def ours(folder: str, **settings: Any) -> Iterator[Side]:
         yield Side("mixray", endpoint.url)
 
 
-def overhead(folder: str, counts: tuple[int, ...] = CLIENTS) -> Iterator[dict[str, object]]:
+def overhead(folder: str, counts: tuple[int, ...] = CLIENTS, **settings: Any) -> Iterator[dict[str, object]]:
     """Tell requests per second over the bare server's, and how much later the first token comes."""
-    with bare(folder) as theirs, ours(folder) as mine:
+    with bare(folder) as theirs, ours(folder, **settings) as mine:
         for num_clients in counts:
             for stream in (False, True):
                 yield from _compared(theirs, mine, num_clients, stream)
