@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,10 @@ from vllm.v1.executor.uniproc_executor import UniProcExecutor
 from mixray.serving.student import AnsweringServer
 
 
+# How long the thread that talks to clients may keep the engine waiting for the interpreter, each time it comes back from torch.
+SWITCH_SECONDS = 0.0005
+
+
 class ThreadCore(EngineCoreProc):
     """vLLM's engine core, told its addresses by the front end of the same process instead of by a handshake."""
 
@@ -38,6 +43,7 @@ class ThreadCore(EngineCoreProc):
 
 def start_core(config: VllmConfig, addresses: EngineZmqAddresses) -> None:
     """Start an engine core on its own thread; return when the model is loaded, raise when it cannot be."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     ready = threading.Event()
     failure: list[BaseException] = []
 

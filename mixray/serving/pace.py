@@ -16,6 +16,8 @@ from typing import Any
 # On two cores, one of them the engine's, a hundred pieces a second are a few hundredths of what the engine needs.
 PIECES_PER_SECOND_AND_CORE = 50
 SHORTEST_SECONDS = 0.02
+# A chat begins with its role; the first token may be half a character, which is told with the next.
+AT_ONCE = 3
 LONGEST_SECONDS = 0.5
 
 
@@ -35,7 +37,7 @@ class Pace:
         """Yield lists of what `words` yields, in order, nothing left out; errors as they come. Ending early ends `words`."""
         self.num_streams += 1
         gathered: list[Any] = []
-        news, ended = asyncio.Event(), False
+        news, ended, num_spoken = asyncio.Event(), False, 0
 
         async def gather() -> None:
             nonlocal ended
@@ -55,8 +57,9 @@ class Pace:
                 if gathered:
                     spoken = list(gathered)
                     gathered.clear()
+                    num_spoken += len(spoken)
                     yield spoken
-                if not ended:
+                if not ended and num_spoken >= AT_ONCE:
                     await self._pause(reader)
                 elif gathered:
                     news.set()
