@@ -62,7 +62,8 @@ def budgets(rows: Sequence[Row], looks: Mapping[str, Look], title: str, forced: 
     points = [point for row in (*rows, *forced) for point in row["points"]]
     left, top, bottom = 44.0, 30.0, 220.0
     x = svg.logarithmic((float(point["tokens"]) for point in points), left, WIDTH - 8)
-    y = svg.linear((100 * point["accuracy"] for point in points), bottom, top, zero=True)
+    ends = [row["points"][-1] for row in rows] + [point for row in forced for point in row["points"]]  # those that have bars
+    y = svg.linear([100 * point["accuracy"] for point in points] + [100 * point["high"] for point in ends], bottom, top, zero=True)
     parts = svg.vertical_grid(x, top, bottom, "budget: tokens of a response", svg.compact)
     parts += svg.horizontal_grid(y, left, WIDTH - 8, "right within the budget, %", svg.compact)
     for row in rows:
