@@ -33,7 +33,7 @@ def make_scores(store: Store, student: Artefact, num_right: int) -> Artefact:
     """Twenty questions, of which the first are answered right."""
     rows = [
         dict.fromkeys(SCORE.names) | {
-            "problem_id": f"p{number}", "benchmark": "sums", "sample": 0, "seed": 0, "finish_reason": "stop" if number else "length",
+            "problem_id": f"p{number}", "benchmark": "sums", "sample": 0, "seed": 0, "finish_reason": "length" if number == 19 else "stop",
             "num_response_tokens": 5, "verdict": "right" if number < num_right else "wrong",
         }
         for number in range(20)

@@ -81,6 +81,7 @@ class Student:
         """Yield the answers in the order they come, with at most `concurrency` questions in flight."""
         waiting = iter(questions)
         flying: set[asyncio.Task[Answer]] = set()
+        done: set[asyncio.Task[Answer]] = set()
         client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency, self._tls_ca)
         try:
             while True:
@@ -94,6 +95,7 @@ class Student:
         finally:
             for task in flying:
                 task.cancel()
+            await asyncio.gather(*flying, *done, return_exceptions=True)  # what several raised at once is told once
             await client.close()
 
     async def ask(self, client: Client, question: Question) -> Answer:
