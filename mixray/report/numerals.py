@@ -83,7 +83,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NOTHING
     if 0 < seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 0.1 else "< 0.1 s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

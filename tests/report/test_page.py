@@ -130,6 +130,11 @@ def test_costs_lead_to_the_pool_that_was_asked_the_training_and_the_gap(store: S
         assert {each["arm"] for each in block["sources"] if each["what"] == "pool"} == ({"long"} if alone else {"long", "short"})
 
 
+def test_a_report_read_back_from_its_file_is_the_same_page(rich: Rich) -> None:
+    _, content, told = rich
+    assert page.render(json.loads(json.dumps(content, sort_keys=True)), told) == page.render(content, told)
+
+
 def test_every_plot_of_the_contract_is_drawn(rich: Rich) -> None:
     _, content, told = rich
     reader = Reader(page.render(content, told))
