@@ -134,6 +134,7 @@ def told_of(arm: Arm) -> report.Arm:
         alpha=arm.mix.alpha if arm.mix else of.alpha if of else None,
         model=arm.trained.label if arm.trained else arm.model,
         merged=report.Merged(of.how.hard, of.how.easy, of.how.method) if of else None,
+        budgets=arm.budgets,
     )  # fmt: skip
 
 

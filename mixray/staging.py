@@ -33,11 +33,12 @@ class Staging:
         (self.folder / name).write_text(text + "\n", encoding="utf-8")
 
     def files(self) -> list[dict[str, Any]]:
-        """Return path (relative to the folder), bytes and sha256 of every file, in the order of the paths."""
+        """Return path (relative to the folder), bytes, sha256 and, of parquet, rows of every file, in the order of the paths."""
         found: list[dict[str, Any]] = []
         for path in sorted(item for item in self.folder.rglob("*") if item.is_file()):
             size, checksum = measure(fsspec.filesystem("file"), str(path))
-            found.append({"path": path.relative_to(self.folder).as_posix(), "bytes": size, "sha256": checksum})
+            entry = {"path": path.relative_to(self.folder).as_posix(), "bytes": size, "sha256": checksum}
+            found.append(entry | ({"rows": pq.read_metadata(path).num_rows} if path.suffix == ".parquet" else {}))
         return found
 
 

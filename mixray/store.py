@@ -36,6 +36,7 @@ from mixray.errors import StoreError
 from mixray.locks import exclusive
 from mixray.rows import digest
 from mixray.staging import Staging, measure
+from mixray.versions import made_with
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -171,7 +172,7 @@ class Artefact:
         return exclusive(self.store.fs, f"{self.store.root}/.locks/{self.kind}-{self.folder}", self.store.is_local, seconds)
 
     def manifest(self) -> dict[str, Any]:
-        """Return the manifest: what went in, what came out, files with sizes and checksums."""
+        """Return the manifest: what went in, what came out, files with sizes and checksums, versions of what made it."""
         try:
             with self.store.fs.open(f"{self.path}/{MANIFEST}", "rb") as file:
                 return dict(json.loads(file.read()))
@@ -294,7 +295,8 @@ class Artefact:
 
     def _commit(self, staging: Staging) -> None:
         files = staging.files()
-        manifest = {**self.made_by, "name": self.name, "hash": self.hash, "files": files, "outcome": staging.outcome}
+        told = {"files": files, "versions": made_with(self.kind), "outcome": staging.outcome}
+        manifest = {**self.made_by, "name": self.name, "hash": self.hash, **told}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         if self.store.is_local:
             self._commit_local(staging.folder, text.encode())

@@ -10,6 +10,7 @@ import pytest
 
 from mixray.errors import RecipeError
 from mixray.graph import build_graph
+from mixray.pipeline import told_of
 from mixray.recipe import Recipe
 from mixray.recipe_file import parse_recipe
 from mixray.store import Store
@@ -173,6 +174,7 @@ def test_budgets_and_a_judge_leave_the_scores_that_were_asked_as_they_are(store:
         assert arm.scores.made_by["inputs"]["scores"] == arm.asked.hash
         assert arm.budgets is not None
         assert arm.budgets.made_by["inputs"] == {"scores": arm.asked.hash}
+        assert (told_of(arm).scores, told_of(arm).budgets) == (arm.scores, arm.budgets)
         assert arm.scores.made_by["inputs"].get("student") == (arm.trained.hash if arm.trained else None)
     stages = [stage for stage, _ in more.artefacts()]
     assert stages[-9:] == ["evaluate"] * 3 + ["cut"] * 3 + ["opinions"] * 3

@@ -37,6 +37,7 @@ evaluate:
   benchmarks: {{tiny: {{source: tiny, split: test, num_problems: {NUM_ASKED}, difficulty: [2, 3], seed: 2}}}}
   max_tokens: 384
   concurrency: 4
+  budgets: [24, 48]
 shifts: {{num_responses: 16, against_own: true, untouched: true}}
 """
 
@@ -131,6 +132,21 @@ def test_the_report_keeps_its_contract(runs: Runs) -> None:
     assert {"name", "alpha", "num_rows", "row_share", "token_share", "loss_token_share", "dropped"} <= set(report["mixtures"][0])
     assert [pool["num_traces"] for pool in report["pools"]] == [NUM_PROBLEMS, NUM_PROBLEMS]
     assert (runs.report / "index.html").stat().st_size > 10_000
+
+
+def test_an_arm_that_is_made_to_answer_is_told_of_and_every_artefact_says_what_made_it(runs: Runs) -> None:
+    report = json.loads((runs.report / "report.json").read_text())
+    assert [row["label"] for row in report["forced_budgets"]] == ["untouched", "short", "mix-0.2"]
+    for row in report["forced_budgets"]:
+        assert [point["tokens"] for point in row["points"]] == [24, 48]
+        assert row["points"][0]["forced_share"] >= row["points"][1]["forced_share"]
+        assert all(point["low"] <= point["accuracy"] <= point["high"] for point in row["points"])
+    made = [row for row in report["provenance"]["artefacts"] if row["kind"] != "models"]
+    assert all({"python", "mixray"} <= set(row["versions"]) for row in made)
+    tables = [file for row in made for file in row["files"] if file["path"].endswith(".parquet")]
+    assert tables
+    assert all(file["rows"] >= 0 for file in tables)
+    assert {"torch", "deepspeed"} <= set(next(row for row in made if row["kind"] == "students")["versions"])
 
 
 def test_the_untouched_student_reads_what_its_arms_answered(runs: Runs) -> None:

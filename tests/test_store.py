@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,6 +58,15 @@ def test_a_manifest_tells_what_made_it(any_store: Store) -> None:
     assert manifest["settings"] == {"alpha": 0.2}
     assert manifest["inputs"] == {"hard": upstream.hash}
     assert [entry["path"] for entry in manifest["files"]] == ["part-00000.parquet"]
+    assert manifest["versions"]["mixray"] == version("mixray")
+    assert set(manifest["versions"]) == {"python", "mixray", "numpy", "pyarrow", "transformers"}
+    assert [(entry["path"], entry.get("rows")) for entry in upstream.manifest()["files"]] == [
+        ("facts.json", None), ("part-00000.parquet", ROWS.num_rows),
+    ]  # fmt: skip
+
+
+def test_versions_and_rows_are_told_and_name_nothing(store: Store) -> None:
+    assert store.artefact("pools", "long", {"value": 1}).hash == make(store).hash == "f5805b67bf6f"
 
 
 def test_nothing_is_visible_before_the_commit_or_after_an_error(any_store: Store) -> None:

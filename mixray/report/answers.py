@@ -43,6 +43,7 @@ class Arm:
         matched: trained with the same settings as the other arms.
         model: the label of the artefact, or the name of the model, that was asked.
         merged: what it is a merge of; None where it was trained, or is untouched.
+        budgets: the artefact of its answers cut at thinking budgets; None where it was not made to answer at any.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Arm:
     matched: bool
     model: str
     merged: Merged | None = None
+    budgets: Artefact | None = None
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
 """The stage that reports: arms with their students and scores, mixtures and pools in; report.json, report.md and index.html out.
 
-In: artefacts of kinds `students`, `scores`, `mixtures`, `pools`, `overlaps` and `shifts`. Out: an artefact of kind `reports`. What
-survives a kill: nothing unfinished; everything is made again from rows that are there, with the same result.
+In: artefacts of kinds `students`, `scores`, `budgets`, `mixtures`, `pools`, `overlaps` and `shifts`. Out: an artefact of kind `reports`.
+What survives a kill: nothing unfinished; everything is made again from rows that are there, with the same result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from mixray import recipe as recipes
 from mixray.progress import StageProgress
-from mixray.report import budgets, cases, costs, curves, differences, markdown, page, responses, scaling, sources, tables
+from mixray.report import budgets, cases, costs, curves, differences, forced, markdown, page, responses, scaling, sources, tables
 from mixray.report import shifts as token_shifts
 from mixray.report.answers import Arm, read_groups
 from mixray.report.provenance import provenance
@@ -21,7 +21,7 @@ from mixray.report.scopes import WEIGHTED, Statistics, headline, scopes
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 6
+LAYOUT = 7
 NONE: Mapping[str, Artefact] = MappingProxyType({})
 
 
@@ -44,6 +44,7 @@ def handle(
     inputs = {
         **{f"student {arm.name}": arm.trained for arm in arms if arm.trained is not None},
         **{f"scores {arm.name}": arm.scores for arm in arms},
+        **{f"budgets {arm.name}": arm.budgets for arm in arms if arm.budgets is not None},
         **{f"mixture {key}": artefact for key, artefact in mixtures.items()},
         **{f"pool {key}": artefact for key, artefact in pools.items()},
         "overlaps": overlaps,
@@ -119,6 +120,7 @@ def build(
         "alpha_curves": tables.curve_rows(groups, statistics),
         "lengths": budgets.length_rows(groups),
         "budget_curves": budgets.budget_rows(groups, statistics),
+        "forced_budgets": forced.forced_rows(groups, statistics),
         "costs": costs.cost_rows(groups, mixtures, pools, figures, changes),
         "cases": cases.case_rows(groups, seed),
         "mixtures": sources.mixture_rows(mixtures),

@@ -82,11 +82,12 @@ def _lengths(report: Row, groups: Sequence[Row], student: str, scopes: Sequence[
     roles, look = {row["label"]: plots.role(row) for row in groups}, looks.of_student(groups)
     found = []
     for scope in scopes:
-        lengths, curves = (
-            [row for row in report[key] if (row["student"], row["benchmark"]) == (student, scope)] for key in ("lengths", "budget_curves")
+        lengths, curves, forced = (
+            [row for row in report[key] if (row["student"], row["benchmark"]) == (student, scope)]
+            for key in ("lengths", "budget_curves", "forced_budgets")
         )
         if lengths:
             found.append(length_plots.histograms(lengths, roles, f"{student}: how long responses are, {scope}"))
         if curves:
-            found.append(length_plots.budgets(curves, look, f"{student}: right within a budget, {scope}"))
+            found.append(length_plots.budgets(curves, look, f"{student}: right within a budget, {scope}", forced))
     return found

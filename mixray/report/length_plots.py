@@ -57,12 +57,13 @@ def _bars(row: Row, x: svg.Axis, base: float) -> list[str]:
     return made
 
 
-def budgets(rows: Sequence[Row], looks: Mapping[str, Look], title: str) -> Picture:
-    """Draw, for every arm, the share that is right within so many tokens."""
-    points = [point for row in rows for point in row["points"]]
+def budgets(rows: Sequence[Row], looks: Mapping[str, Look], title: str, forced: Sequence[Row] = ()) -> Picture:
+    """Draw, for every arm, the share that is right within so many tokens, and beside it that of `forced` arms, made to answer there."""
+    points = [point for row in (*rows, *forced) for point in row["points"]]
     left, top, bottom = 44.0, 30.0, 220.0
     x = svg.logarithmic((float(point["tokens"]) for point in points), left, WIDTH - 8)
-    y = svg.linear((100 * point["accuracy"] for point in points), bottom, top, zero=True)
+    ends = [row["points"][-1] for row in rows] + [point for row in forced for point in row["points"]]  # those that have bars
+    y = svg.linear([100 * point["accuracy"] for point in points] + [100 * point["high"] for point in ends], bottom, top, zero=True)
     parts = svg.vertical_grid(x, top, bottom, "budget: tokens of a response", svg.compact)
     parts += svg.horizontal_grid(y, left, WIDTH - 8, "right within the budget, %", svg.compact)
     for row in rows:
@@ -72,10 +73,29 @@ def budgets(rows: Sequence[Row], looks: Mapping[str, Look], title: str) -> Pictu
         end = svg.element("line", x1=at[-1][0], x2=at[-1][0], y1=y.at(100 * last["low"]), y2=y.at(100 * last["high"]), class_="range thin")
         of = svg.tooltip(f"{row['label']}, whole budget: {numerals.accuracy(last)}")
         parts.append(svg.element("g", of + svg.path(at, class_=f"line {look.dash}") + end, class_=look.colour))
+    parts += [_forced(row, looks[row["label"]], x, y, 3.0 * (place - (len(forced) - 1) / 2)) for place, row in enumerate(forced)]
     legend, height = legend_of([(row["label"], looks[row["label"]]) for row in rows], bottom + FOOT + 16)
     told = "; ".join(f"{row['label']} ends at {numerals.percent(row['points'][-1]['accuracy'])}" for row in rows)
     note = "How accuracy grows with the tokens a response may use. A flat line: more room buys nothing. Bars: intervals."
+    if forced:
+        note += " Rings: a longer response is cut there and made to state its result; set a little apart where arms share a budget."
     return Picture(title, svg.document(height, [*parts, *legend], f"{title}. {told}"), note)
+
+
+def _forced(row: Row, look: Look, x: svg.Axis, y: svg.Axis, aside: float) -> str:
+    """Return the rings of an arm that was made to answer at budgets, joined by a thin line, each with its interval."""
+    at = [(x.at(float(point["tokens"])) + aside, y.at(100 * point["accuracy"])) for point in row["points"]]
+    marks = [svg.path(at, class_="line thin dotted")]
+    for point, (place, level) in zip(row["points"], at, strict=True):
+        ends = {"y1": y.at(100 * point["low"]), "y2": y.at(100 * point["high"])}
+        of = (
+            f"{row['label']}, made to answer at {point['tokens']:,} tokens: {numerals.accuracy(point)}; "
+            f"{numerals.percent(point['forced_share'])} cut, {numerals.percent(point['forced_right_share'])} cut and right"
+        )
+        mark = svg.element("line", x1=place, x2=place, **ends, class_="range thin")
+        mark += svg.element("circle", cx=place, cy=level, r=4, class_="hollow")
+        marks.append(svg.element("g", svg.tooltip(of) + mark))
+    return svg.element("g", "".join(marks), class_=look.colour)
 
 
 def legend_of(entries: Sequence[tuple[str, Look]], top: float) -> tuple[list[str], float]:

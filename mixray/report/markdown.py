@@ -28,6 +28,7 @@ def render(report: Row) -> str:
         markdown_numbers.gaps(report),
         *markdown_numbers.curves(report),
         *markdown_numbers.scaling(report),
+        *markdown_numbers.forced(report),
         *markdown_numbers.costs(report),
         *markdown_numbers.cases(report),
         *shifts.in_words(report),

@@ -1,4 +1,4 @@
-"""The numbers of the report as Markdown: what became of the samples, gaps, alpha curves, sizes, costs, and problems worth reading."""
+"""The numbers of the report as Markdown: what became of the samples, gaps, alpha curves, sizes, budgets, costs, problems worth reading."""
 
 from __future__ import annotations
 
@@ -109,6 +109,32 @@ def scaling(report: Row) -> list[str]:
         for point in row["points"]
     ]
     return ["### Gaps by student size", table(["gap", "student", "parameters", "difference"], rows)] if rows else []
+
+
+def forced(report: Row) -> list[str]:
+    """Return what arms are right of where they were made to answer at a budget of tokens, on the headline; nothing where none was."""
+    rows = [
+        [
+            row["student"],
+            row["label"],
+            numerals.count(point["tokens"]),
+            numerals.percent(point["accuracy"] - point["forced_right_share"]),
+            numerals.accuracy(point),
+            numerals.percent(point["forced_share"]),
+            numerals.percent(point["forced_right_share"]),
+        ]
+        for row in report["forced_budgets"]
+        if row["benchmark"] == report["headline"]
+        for point in row["points"]
+    ]
+    if not rows:
+        return []
+    told = (
+        "A response longer than a budget of tokens is cut there and the student made to state its result. Of all samples: right within the "
+        "budget as they are, right when made to answer, cut, and cut and right for what was said then."
+    )
+    titles = ["student", "trained on", "budget", "unforced", "made to answer", "cut", "cut and right"]
+    return ["### Made to answer", told, table(titles, rows)]
 
 
 def costs(report: Row) -> list[str]:

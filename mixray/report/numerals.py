@@ -79,9 +79,11 @@ def sparkline(values: Sequence[float | None], width: int = 24) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as `48 s`, `12 min` or `3.4 h`."""
+    """Return seconds as `0.7 s`, `48 s`, `12 min` or `3.4 h`."""
     if seconds is None:
         return NOTHING
+    if 0 < seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else "< 0.1 s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

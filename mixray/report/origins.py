@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from mixray.report.answers import UNTOUCHED
 
 Row = Mapping[str, Any]
 
@@ -29,6 +31,27 @@ class Origins:
     def arm(self, student: str, label: str) -> str | None:
         """Return the anchor of an arm pooled over its seeds."""
         return self.anchors.get(("arm", student, label))
+
+    def made(self, student: str, label: str, what: str) -> str | None:
+        """Return the anchor of the one artefact of an arm that is its `model`, `token shifts`, ...; of several seeds, the arm's."""
+        return self._only(student, label, [source for source in self._sources(student, label) if source["what"] == what])
+
+    def asked(self, cost: Row) -> str | None:
+        """Return the anchor of the pool that an arm's teacher was paid for; of several pools, the arm's."""
+        pools = [source for source in self._sources(cost["student"], cost["label"]) if source["what"] == "pool"]
+        return self._only(cost["student"], cost["label"], pools)
+
+    def gain(self, student: str, label: str) -> str | None:
+        """Return the anchor of what an arm gained over the untouched student."""
+        return self.anchors.get(("gap", student, label, UNTOUCHED)) or self.arm(student, label)
+
+    def _sources(self, student: str, label: str) -> list[dict[str, Any]]:
+        anchor = self.arm(student, label)
+        return next((block["sources"] for block in self.arms if block["anchor"] == anchor), [])
+
+    def _only(self, student: str, label: str, sources: Sequence[Row]) -> str | None:
+        anchors = {source["anchor"] for source in sources}
+        return (anchors.pop() if len(anchors) == 1 else None) or self.arm(student, label)
 
     def gap(self, gap: Row) -> str | None:
         """Return the anchor of the two arms a gap lies between."""
@@ -60,17 +83,29 @@ def of(report: Row) -> Origins:
 
 
 def _arm_block(report: Row, group: Row, place: int, anchors: Mapping[Any, str]) -> dict[str, Any]:
-    by_role = {row["role"]: row["label"] for row in report["provenance"]["artefacts"]}
-    sources = []
-    for arm in (row for row in report["arms"] if row["arm"] in group["arms"]):
-        scores = arm["scores_artefact"]
-        model = arm["trained_artefact"] or arm["model"]
-        for what, label in (("answers", scores), ("model", model)):
-            if label:
-                sources.append({"arm": arm["arm"], "what": what, "label": label, "anchor": anchors.get(("artefact", label))})
-    mixture = by_role.get(f"mixture {group['mixture']}")
-    if mixture:
-        sources.append({"arm": group["label"], "what": "mixture", "label": mixture, "anchor": anchors.get(("artefact", mixture))})
+    sources = [
+        {"arm": of, "what": what, "label": label, "anchor": anchors.get(("artefact", label))} for of, what, label in _told_of(report, group)
+    ]
     return {
         "anchor": f"arm-{place}", "student": group["student"], "label": group["label"], "seeds": group["seeds"], "sources": sources,
     }  # fmt: skip
+
+
+def _told_of(report: Row, group: Row) -> Iterator[tuple[str, str, str]]:
+    """Yield whose, what, and the label of each artefact that numbers of a group are made from."""
+    by_role = {row["role"]: row["label"] for row in report["provenance"]["artefacts"]}
+    for arm in (row for row in report["arms"] if row["arm"] in group["arms"]):
+        yield arm["arm"], "answers", arm["scores_artefact"]
+        if arm["budgets_artefact"]:
+            yield arm["arm"], "budgets", arm["budgets_artefact"]
+        if shifts := by_role.get(f"shifts of {arm['arm']}"):
+            yield arm["arm"], "token shifts", shifts
+        if model := arm["trained_artefact"] or arm["model"]:
+            yield arm["arm"], "model", model
+    if mixture := by_role.get(f"mixture {group['mixture']}"):
+        yield group["label"], "mixture", mixture
+    key = group["student"], group["label"]
+    used = [name for cost in report["costs"] if (cost["student"], cost["label"]) == key for name in cost["used_shares"]]
+    for name in used:
+        if pool := by_role.get(f"pool {name}"):
+            yield name, "pool", pool

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mixray.report import drawings, numerals, origins, plots, training_words, words
+from mixray.report.rates import QUANTILES
 from mixray.report.responses import OUTCOMES, Responses
 
 Row = Mapping[str, Any]
@@ -62,6 +63,7 @@ def render(report: Row, responses: Responses | None = None) -> str:
             responses=responses,
             cases=_cases(report, responses),
             fates=fates,
+            quantiles=list(QUANTILES),
             sampled=sampled,
             outcomes=OUTCOMES,
             score=plots.score,

