@@ -26,7 +26,6 @@ from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from mixray.serving.student import AnsweringServer
 
-
 # How long the thread that talks to clients may keep the engine waiting for the interpreter, each time it comes back from torch.
 SWITCH_SECONDS = 0.0005
 
