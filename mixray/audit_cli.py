@@ -74,7 +74,7 @@ def _find(store: Store, name: str) -> tuple[Artefact, bool | Mapping[str, bool]]
         found = shelf.open_only(store, SCORES, name, scores)
         if "gold" not in next(found.tables(), pa.table({})).column_names:
             raise StoreError("Scores are of an earlier version", seen=found.label, rule="their rows tell golds", do="run the recipe again")
-        return found, dict(found.made_by["settings"].get("unboxed", {}))
+        return found, _unboxed(store, found)
     if not scores and not shelf.fitting(store, POOLS, name):
         known = [folder for kind in (POOLS, SCORES) for folder in shelf.folders(store, kind)]
         raise StoreError(
@@ -85,6 +85,16 @@ def _find(store: Store, name: str) -> tuple[Artefact, bool | Mapping[str, bool]]
         )
     pool = pools.find(store, name)
     return pool, pools.counts_unboxed(pool)
+
+
+def _unboxed(store: Store, scores: Artefact) -> dict[str, bool]:
+    """Return by benchmark whether the last number counted; scores that a judge went over were asked as those they were made from."""
+    asked = scores.made_by["settings"].get("asked")
+    if isinstance(asked, dict):
+        return {name: bool(how["unboxed"]) for name, how in asked.items()}
+    made_from = f"-{scores.made_by['inputs'].get('scores')}"
+    before = next((folder for folder in store.folders(SCORES) if folder.endswith(made_from)), None)
+    return _unboxed(store, store.open(SCORES, before)) if before is not None else {}
 
 
 def _print_totals(totals: Totals, first: str, second: str) -> None:

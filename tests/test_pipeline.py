@@ -189,7 +189,8 @@ def test_a_sweep_makes_the_new_arm_and_asks_no_teacher(runs: Runs) -> None:
     assert [mix["alpha"] for mix in swept["mixtures"]] == [0, 0.2, 0.5]
     assert [arm["mixture"] for arm in swept["arms"]] == [None, "short", "mix-0.2", "mix-0.5"]
     made = {path.relative_to(runs.storage).parts[0] for path in runs.storage.rglob("*.parquet") if path not in before}
-    assert made == {"mixtures", "tokens", "plans", "scores", "budgets", "shifts"}, "no problem, no trace, no candidates of the pools counted again"
+    of_the_arm = {"mixtures", "tokens", "plans", "scores", "budgets", "shifts"}
+    assert made == of_the_arm, "no problem, no trace, no candidates of the pools counted again"
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
     assert "accuracy against alpha" in (report / "index.html").read_text()
 

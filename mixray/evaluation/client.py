@@ -90,7 +90,7 @@ class Student:
                 if not flying:
                     return
                 done, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                for task in sorted(done, key=lambda task: task.exception() is not None):  # what was answered is kept before anything raises
                     yield task.result()
         finally:
             for task in flying:

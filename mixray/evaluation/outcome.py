@@ -23,7 +23,7 @@ def kind_of(row: Mapping[str, Any]) -> str:
         return "truncated"
     if row["status"] == "looping":
         return "looping"
-    if row["answer"] is None:
+    if not (row["answer"] or "").strip():
         return "no_answer"
     return "unknown" if row["verdict"] == "unknown" else "wrong"
 

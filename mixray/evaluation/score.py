@@ -106,20 +106,23 @@ class _Meter:
 
 
 def refuse_many_errors(arm: str, answers: Iterable[Answer]) -> None:
-    """Refuse answers of which more than `MAX_ERROR_SHARE` failed.
+    """Refuse answers of which more than `MAX_ERROR_SHARE` failed in any benchmark, at any budget: its accuracy would not be the student's.
 
     Raises:
         EvaluationError: they did.
     """
-    found = sorted(answers, key=lambda answer: answer.name)
-    failed = [answer for answer in found if answer.finish_reason == "error"]
-    if len(failed) > MAX_ERROR_SHARE * len(found):
-        raise EvaluationError(
-            f"{len(failed)} of {len(found)} questions to {arm} failed",
-            seen=failed[0].error,
-            rule=f"at most {MAX_ERROR_SHARE:.0%} may",
-            do="mend the cause and run again; the answers received are kept",
-        )
+    found: dict[tuple[str, int], list[Answer]] = {}
+    for answer in sorted(answers, key=lambda answer: answer.name):
+        found.setdefault((answer.name.benchmark, answer.name.budget_tokens), []).append(answer)
+    for (benchmark, _), asked in found.items():
+        failed = [answer for answer in asked if answer.finish_reason == "error"]
+        if len(failed) > MAX_ERROR_SHARE * len(asked):
+            raise EvaluationError(
+                f"{len(failed)} of {len(asked)} questions to {arm} failed in {benchmark}",
+                seen=failed[0].error,
+                rule=f"at most {MAX_ERROR_SHARE:.0%} may",
+                do="mend the cause and run again; the answers received are kept",
+            )
 
 
 def commit(scores: Artefact, table: pa.Table, exam: Exam, further: Mapping[str, Any], replace: bool = False) -> None:

@@ -169,7 +169,8 @@ def _answers(table: pa.Table) -> Answers:
         np.ones(table.num_rows, dtype=bool),
     )
     tokens = pc.fill_null(table.column("num_response_tokens"), 0).to_numpy().astype(np.int64)
-    votes = np.where(right, 0, np.where(answered, 1 + _encoded(answer)[0], -1))
+    # What was cut off has not answered: a box in it may be one that the student was about to take back.
+    votes = np.where(right, 0, np.where(answered & ~finish["length"], 1 + _encoded(answer)[0], -1))
     return Answers(tuple(problem_ids), places, np.argmax(holds, axis=0), tokens, finish["length"], votes)
 
 

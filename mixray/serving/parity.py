@@ -47,7 +47,8 @@ def prove(url: str, key: str, sources: Mapping[str, str], prompts: Mapping[str, 
 def _prove_one(client: httpx.Client, url: str, arm: str, source: str, prompts: Mapping[str, str]) -> None:
     tokenizer = chat.load_tokenizer(source)
     probes = chat.probes()
-    probes |= {name: chat.ask(chat.PROBE, template) for template, name in {text: name for name, text in prompts.items()}.items()}
+    told = {template: name for name, template in prompts.items()}
+    probes |= {f"prompt of {name}": chat.ask(chat.PROBE, template) for template, name in told.items()}
     asked = {}
     for name, messages in probes.items():
         with contextlib.suppress(TrainingError):  # this template takes no such turn, so nobody is asked in it

@@ -177,6 +177,16 @@ def test_many_failures_end_in_an_error_and_the_next_run_asks_only_for_those(stor
     assert not Path(handle(store).work_path).exists()
 
 
+def test_a_small_benchmark_that_failed_is_not_lost_among_the_answers_of_a_large_one() -> None:
+    def asked(benchmark: str, number: int, finish_reason: str) -> client.Answer:
+        return client.Answer(Name(benchmark, f"p{number:04d}", 0), "", finish_reason, 0, 0.1, "HTTP 500")
+
+    answers = [asked("gsm8k", number, "stop") for number in range(5000)] + [asked("aime24", number, "error") for number in range(30)]
+    with pytest.raises(EvaluationError, match="30 of 30 questions to arm failed in aime24"):
+        score.refuse_many_errors("arm", answers)
+    score.refuse_many_errors("arm", answers[:5000])
+
+
 def test_arms_asked_side_by_side_share_the_questions_in_flight(store: Store) -> None:
     """Each has half of them, the endpoint is never asked more, and an arm's answers do not depend on the other's."""
     app, flying, most, models = FastAPI(), Counter[str](), Counter[str](), ("one", "other")

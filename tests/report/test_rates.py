@@ -153,3 +153,17 @@ def test_edges_are_whole_rising_and_hold_both_ends(low: int, high: int, most: in
     assert 2 <= len(edges) <= most
     assert edges[0] == max(1, low)
     assert edges[-1] >= high
+
+
+def test_what_was_cut_off_does_not_vote(store: Store) -> None:
+    finish = ["stop", "length", "length"]
+    made = [
+        dict.fromkeys(rows.SCORE.names)
+        | {"problem_id": "p0", "benchmark": "sums", "sample": sample, "finish_reason": reason, "answer": "42", "verdict": verdict}
+        for sample, (reason, verdict) in enumerate(zip(finish, ("right", "wrong", "wrong"), strict=True))
+    ]
+    artefact = store.artefact("scores", "arm", {})
+    with artefact.staging() as staging:
+        staging.write_table("scores.parquet", pa.Table.from_pylist(made, schema=rows.SCORE))
+    told = read_answers(artefact)["sums"]
+    assert majority.majority(told, 3, 0).tolist() == [1.0]

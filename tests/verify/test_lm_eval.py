@@ -104,7 +104,7 @@ ROWS = [
 
 @pytest.fixture
 def scores(store: Store) -> Artefact:
-    made = store.artefact("scores", "arm-s0", {"unboxed": {"gsm8k": True, "math": False}})
+    made = store.artefact("scores", "arm-s0", {"asked": {"gsm8k": {"unboxed": True}, "math": {"unboxed": False}}})
     with made.staging() as staging:
         staging.write_table("scores.parquet", pa.Table.from_pylist(ROWS, schema=SCORE))
     return made
@@ -144,3 +144,14 @@ def test_the_command_lists_differences_and_totals_of_an_arm(scores: Artefact, ca
 
 def test_our_own_policies_judge_an_arm_too(scores: Artefact) -> None:
     assert list(disagreements(scores.tables(), "stored", "mixray", {"gsm8k": True, "math": False})) == []
+
+
+def test_an_arm_is_judged_again_as_its_benchmarks_are(scores: Artefact, capsys: Capture) -> None:
+    judged = scores.store.artefact("scores", "arm-s1", {"asked": "unknown"}, {"scores": scores})
+    with judged.staging() as staging:
+        staging.write_table("scores.parquet", pa.Table.from_pylist(ROWS, schema=SCORE))
+    for arm in ("arm-s0", "arm-s1"):
+        assert called("audit", arm, "--second", "mixray", "--storage", scores.store.url) == 0
+        assert capsys.readouterr().out.endswith("stored and mixray disagree on 0 of 5 answers (0.00%)\n"), (
+            "a number without a box counts in gsm8k"
+        )
