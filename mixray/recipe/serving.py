@@ -17,7 +17,7 @@ class Limits(Part):
 
     body_bytes: PositiveInt = 4 * 2**20
     header_bytes: PositiveInt = 16 * 2**10
-    body_seconds: PositiveSeconds = Field(30, description="for the whole body to arrive")
+    body_seconds: PositiveSeconds = Field(30, description="for the head to arrive, and as long again for the body")
     request_seconds: PositiveSeconds = Field(24 * 3600, description="from the body to the end of the answer")
     json_depth: PositiveInt = 16
     messages: PositiveInt = 256

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from ray import serve as ray_serve
 
-from mixray.recipe import Serve
+from mixray.recipe import Limits, Serve
+from mixray.serving.heads import BoundedHeads
 from mixray.serving.records import AccessLog
 
 KEEP_ALIVE_SECONDS = 75
@@ -28,6 +30,9 @@ class Door:
     tls_key: str | None = None
     shared: bool = False
     """Whether several replicas listen on one port."""
+    header_bytes: int = Limits().header_bytes
+    head_seconds: float = Limits().body_seconds
+    """How long a request's head may be, and how long it may take to come."""
 
     def listener(self) -> socket.socket:
         """Return the socket, bound."""
@@ -43,7 +48,7 @@ class Door:
         return uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=partial(BoundedHeads, header_bytes=self.header_bytes, head_seconds=self.head_seconds),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -1,0 +1,77 @@
+"""Strangers whose heads never end, on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import gated
+
+from mixray.serving.door import Door
+
+LIMIT_BYTES = 1000
+PATIENCE_SECONDS = 0.3
+
+
+@contextlib.asynccontextmanager
+async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Have a gate behind a door with narrow limits, and one connection to it."""
+    door = Door("127.0.0.1", 0, header_bytes=LIMIT_BYTES, head_seconds=PATIENCE_SECONDS)
+    listener = door.listener()
+    server = door.server(gated.gate())
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        server.should_exit = True
+        await task
+
+
+def test_a_header_without_end_is_turned_away_while_it_comes_in() -> None:
+    async def told() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * LIMIT_BYTES)
+            return await asyncio.wait_for(reader.read(), PATIENCE_SECONDS / 2)
+
+    assert gated.run(told()).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_head_that_trickles_in_is_not_waited_for() -> None:
+    async def told() -> bytes:
+        async with connection() as (reader, writer):
+            writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n")
+            return await asyncio.wait_for(reader.read(), 10 * PATIENCE_SECONDS)
+
+    assert gated.run(told()).startswith(b"HTTP/1.1 408 ")
+
+
+def test_who_is_quiet_between_two_requests_is_not_disturbed() -> None:
+    async def told() -> list[bytes]:
+        async with connection() as (reader, writer):
+            heard = []
+            for _ in range(3):
+                writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * (LIMIT_BYTES // 2) + b"\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                await reader.readexactly(length)
+                heard.append(head[:12])
+                await asyncio.sleep(1.5 * PATIENCE_SECONDS)
+            return heard
+
+    assert gated.run(told()) == [b"HTTP/1.1 200"] * 3
+
+
+def test_a_body_may_be_larger_than_a_head() -> None:
+    async def told() -> bytes:
+        async with connection() as (reader, writer):
+            body = b" " * 5 * LIMIT_BYTES
+            head = f"POST {gated.CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            return await reader.readuntil(b"\r\n")
+
+    assert gated.run(told()).startswith(b"HTTP/1.1 401 ")
