@@ -1,6 +1,6 @@
 """`make bench`: speed as ratios, both sides in one run, interleaved, the first round thrown away.
 
-    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [overlaps] [mixing] [bootstrap] [coverage]
+    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [serving] [overlaps] [mixing] [bootstrap] [coverage]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
 the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds. Ends with 1 where one is not met, or
@@ -25,6 +25,7 @@ import mixing
 import overlaps
 import pipeline
 import plan
+import serving
 import training
 import verdicts
 from benchmark import ROUNDS, measure
@@ -35,6 +36,7 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "verdicts": lambda: (measure(make()) for make in (verdicts.clean, verdicts.pathological)),
     "pipeline": lambda: pipeline.measure(ROUNDS),
     "memory": lambda: iter([memory.measure()]),
+    "serving": serving.measure,
     "overlaps": lambda: iter([overlaps.measure()]),
     "mixing": lambda: itertools.chain(mixing.measure(), [mixing.further_alpha()]),
     "bootstrap": bootstrap.measure,
