@@ -120,6 +120,13 @@ def data_set_head(name: str, license_id: str | None, schema: pa.Schema, num_rows
     }
 
 
+def license_told(license_id: str | None, models: str) -> str:
+    """Return what is known of a data set's licence; `models` are those that answered."""
+    if license_id is not None:
+        return f"Licence: {license_id}, as whoever made it says; the problems and {models} have licences of their own."
+    return f"Its licence is unknown: nobody said it, and those of the problems and of {models} hold for it, too."
+
+
 def _feature(column: pa.Field) -> dict[str, Any]:
     """Return a column as `datasets` writes it into a card."""
     if pa.types.is_list(column.type):

@@ -124,6 +124,25 @@ BUDGET = pa.schema(
 )
 
 
+SAMPLE_KINDS = ("right", "error", "truncated", "looping", "no_answer", "unknown", "wrong")
+"""What became of a sample of SCORE: each counts once, under the first that holds."""
+
+
+def sample_kind(row: Mapping[str, Any]) -> str:
+    """Return which of `SAMPLE_KINDS` a SCORE row is."""
+    if row["verdict"] == "right":
+        return "right"
+    if "error" in (row["finish_reason"], row["status"]):
+        return "error"
+    if row["finish_reason"] == "length":
+        return "truncated"
+    if row["status"] == "looping":
+        return "looping"
+    if not (row["answer"] or "").strip():
+        return "no_answer"
+    return "unknown" if row["verdict"] == "unknown" else "wrong"
+
+
 def digest(value: Any, length: int = 64) -> str:
     """Return the first `length` hex digits of the sha256 of `value` as canonical JSON (sorted keys, UTF-8)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

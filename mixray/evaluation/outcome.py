@@ -10,27 +10,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KINDS = ("right", "error", "truncated", "looping", "no_answer", "unknown", "wrong")
-
-
-def kind_of(row: Mapping[str, Any]) -> str:
-    """Return which of `KINDS` a sample is."""
-    if row["verdict"] == "right":
-        return "right"
-    if row["finish_reason"] == "error":
-        return "error"
-    if row["finish_reason"] == "length":
-        return "truncated"
-    if row["status"] == "looping":
-        return "looping"
-    if not (row["answer"] or "").strip():
-        return "no_answer"
-    return "unknown" if row["verdict"] == "unknown" else "wrong"
+from mixray import rows
 
 
 def figures(samples: Sequence[Mapping[str, Any]], num_problems: int) -> dict[str, Any]:
     """Return the figures of one benchmark; `num_looping` counts what repeats itself, cut off or not, `errors` is the same as `error`."""
-    kinds = Counter(map(kind_of, samples))
+    kinds = Counter(map(rows.sample_kind, samples))
     asked = [row for row in samples if row["finish_reason"] != "error"]
     tokens = [row["num_response_tokens"] for row in asked]
     by_judge = sum(row["judge_verdict"] is not None and row["verdict"] == "right" and row["rule_verdict"] != "right" for row in samples)
@@ -39,7 +24,7 @@ def figures(samples: Sequence[Mapping[str, Any]], num_problems: int) -> dict[str
         "num_problems": num_problems,
         "num_samples": len(samples),
         "samples_per_problem": len(samples) / num_problems,
-        **{kind: kinds[kind] for kind in KINDS},
+        **{kind: kinds[kind] for kind in rows.SAMPLE_KINDS},
         "errors": kinds["error"],
         "num_looping": sum(row["status"] == "looping" for row in samples),
         "mean_repetition": sum(row["repetition"] for row in asked) / max(len(asked), 1),

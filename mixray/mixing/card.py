@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixray.card import code, columns_table, contamination, data_set_head, page, table, teachers_of, teachers_table
+from mixray.card import code, columns_table, contamination, data_set_head, license_told, page, table, teachers_of, teachers_table
 from mixray.errors import MixtureError
 from mixray.hub import check_license
 from mixray.mixing import shelf
@@ -47,7 +47,7 @@ def card(mixture: Artefact, license_id: str | None = None) -> str:
             f"# {mixture.name}",
             f"{out['num_rows']:,} conversations over {out['num_problems']:,} problems, by {len(out['pools'])} teachers, for supervised "
             "fine-tuning. The rows lie in training order; `messages` is what is trained, the other columns say where a row is from.",
-            _license(license_id),
+            license_told(license_id, "the teachers' models"),
             "## Shares",
             _shares(mixture, out, hashes),
             "## Teachers",
@@ -64,12 +64,6 @@ def card(mixture: Artefact, license_id: str | None = None) -> str:
             f"Made by mixray as `{mixture.label}`: the hash covers every setting, and the hashes of the pools.",
         ],
     )
-
-
-def _license(license_id: str | None) -> str:
-    if license_id is not None:
-        return f"Licence: {license_id}, as whoever made it says; the problems and the teachers' models have licences of their own."
-    return "Its licence is unknown: nobody said it, and those of the problems and of the teachers' models hold for it, too."
 
 
 def _shares(mixture: Artefact, out: dict[str, Any], hashes: dict[str, str]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from mixray.recipe import Report
 from mixray.report.intervals import accuracy
-from mixray.report.samples import KINDS, read_answers
+from mixray.report.samples import read_answers
+from mixray.rows import SAMPLE_KINDS
 from mixray.store import Artefact
 
 
@@ -27,6 +28,6 @@ def accuracies(scores: Artefact) -> dict[str, dict[str, Any]]:
             "high": interval.high,
             "num_problems": len(answers.problem_ids),
             "num_samples": answers.num_samples,
-            "num_truncated": int(answers.counts()[KINDS.index("truncated")]),
+            "num_truncated": int(answers.counts()[SAMPLE_KINDS.index("truncated")]),
         }
     return told

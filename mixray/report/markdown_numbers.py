@@ -7,7 +7,7 @@ from typing import Any
 
 from mixray.report import numerals
 from mixray.report.rates import QUANTILES
-from mixray.report.samples import KINDS
+from mixray.rows import SAMPLE_KINDS
 
 Row = Mapping[str, Any]
 
@@ -20,12 +20,12 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def samples(report: Row) -> list[str]:
     """Return what became of the samples, their lengths, and avg@n, pass@k and maj@k where there are several samples."""
-    titles = [*(kind.replace("_", " ") for kind in KINDS[1:]), *(f"{name} tokens" for name in QUANTILES)]
+    titles = [*(kind.replace("_", " ") for kind in SAMPLE_KINDS[1:]), *(f"{name} tokens" for name in QUANTILES)]
     rows = [
         [
             row["student"],
             row["label"],
-            *(numerals.percent(row["overall"][f"{kind}_share"]) for kind in KINDS[1:]),
+            *(numerals.percent(row["overall"][f"{kind}_share"]) for kind in SAMPLE_KINDS[1:]),
             *(numerals.count(row["overall"]["token_quantiles"][name]) for name in QUANTILES),
         ]
         for row in report["groups"]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mixray.report.intervals import Block
-from mixray.report.samples import KINDS, Answers
+from mixray.report.samples import Answers
+from mixray.rows import SAMPLE_KINDS
 
 QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
@@ -17,7 +18,7 @@ QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max
 def shares(told: Sequence[Answers]) -> dict[str, float]:
     """Return the shares of samples that are not right, by kind; with the right ones they make 1, each sample counted once."""
     counts = np.sum([answers.counts() for answers in told], axis=0)
-    return {f"{kind}_share": float(count / counts.sum()) for kind, count in zip(KINDS[1:], counts[1:], strict=True)}
+    return {f"{kind}_share": float(count / counts.sum()) for kind, count in zip(SAMPLE_KINDS[1:], counts[1:], strict=True)}
 
 
 def lengths(told: Sequence[Answers]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixray.report.answers import Arm
-from mixray.rows import keyed_draw
+from mixray.rows import keyed_draw, sample_kind
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -181,17 +181,7 @@ def _response(row: Row, counts: tuple[int, int, int]) -> dict[str, Any]:
 
 def outcome(row: Row) -> str:
     """Return under which word a score row is counted: one of OUTCOMES."""
-    if row["verdict"] == "right":
-        return "right"
-    if row["status"] == "error" or row["finish_reason"] == "error":
-        return "error"
-    if row["finish_reason"] == "length":
-        return "truncated"
-    if row["status"] == "looping":
-        return "looping"
-    if not (row["answer"] or "").strip():
-        return "no answer"
-    return "unknown" if row["verdict"] == "unknown" else "wrong"
+    return sample_kind(row).replace("_", " ")
 
 
 def _how_many_fit(arms: Sequence[Row], problems: Sequence[Row], most_bytes: int) -> int:

@@ -2,7 +2,8 @@
 
 In: artefacts of kind `scores` (rows.SCORE). Out: per benchmark one `Answers`. Columns stay in Arrow and NumPy: no row is a Python object.
 
-An answer whose verdict is not `right` is not right, whatever the reason. Each sample counts once, under the first of KINDS that holds.
+An answer whose verdict is not `right` is not right, whatever the reason. Each sample counts once, as in
+`rows.sample_kind`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 
 from mixray.errors import MixrayError
 from mixray.report.intervals import Block
+from mixray.rows import SAMPLE_KINDS
 from mixray.store import Artefact
 
-KINDS = ("right", "error", "truncated", "looping", "no_answer", "unknown", "wrong")
 COLUMNS = ["problem_id", "benchmark", "finish_reason", "num_response_tokens", "status", "answer", "verdict"]
 Places = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -34,7 +35,7 @@ class Answers:
     Attributes:
         problem_ids: sorted.
         places: of shape (N,), the place of each sample's problem among `problem_ids`.
-        kinds: of shape (N,), places in KINDS.
+        kinds: of shape (N,), places in SAMPLE_KINDS.
         tokens: of shape (N,), the response's; 0 where not told.
         cut: of shape (N,), whether the response ended at the limit of tokens.
         votes: of shape (N,): 0 for every right sample, the same positive number for those of one other answer, -1 where there is none.
@@ -104,8 +105,8 @@ class Answers:
         return ways, places.reshape(-1)
 
     def counts(self) -> Places:
-        """Return how many samples there are of each of KINDS."""
-        return np.bincount(self.kinds, minlength=len(KINDS))
+        """Return how many samples there are of each of SAMPLE_KINDS."""
+        return np.bincount(self.kinds, minlength=len(SAMPLE_KINDS))
 
     def share_within(self, tokens: float) -> Block:
         """Return the share of samples of each problem that are right and no longer than so many tokens, of shape (P,)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixray.card import NOTHING, cell, columns_table, data_set_head, page, table, teacher, teachers_table
+from mixray.card import NOTHING, cell, columns_table, data_set_head, license_told, page, table, teacher, teachers_table
 from mixray.errors import TeacherError
 from mixray.hub import check_license
 from mixray.store import Artefact
@@ -67,7 +67,7 @@ def card(pool: Artefact, license_id: str | None = None) -> str:
             f"{out['num_traces']:,} traces of one teacher over {out['num_problems']:,} problems, each judged against the gold answer: "
             f"{out['right']:,} right, {out['wrong']:,} wrong, {out['unknown']:,} that nobody can tell. Rejection sampling keeps "
             f"{out['accepted']:,}: right, and nothing wrong with their form.",
-            _license(license_id),
+            license_told(license_id, "the teacher's model"),
             "## Teacher",
             teachers_table([teacher(pool)]),
             *_asked(pool),
@@ -85,12 +85,6 @@ def card(pool: Artefact, license_id: str | None = None) -> str:
             f"Made by mixray as `{pool.label}`: the hash covers every setting, and the hashes of the problems.",
         ],
     )
-
-
-def _license(license_id: str | None) -> str:
-    if license_id is not None:
-        return f"Licence: {license_id}, as whoever made it says; the problems and the teacher's model have licences of their own."
-    return "Its licence is unknown: nobody said it, and those of the problems and of the teacher's model hold for it, too."
 
 
 def _asked(pool: Artefact) -> list[str]:

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from mixray import evaluation, recipe, rows
-from mixray.evaluation import opinions, outcome, score
+from mixray.evaluation import opinions, score
 from mixray.evaluation.client import Answer
 from mixray.evaluation.exam import Name
+from mixray.rows import SAMPLE_KINDS
 from mixray.store import Artefact, Store
 from mixray.verify import Verdict
 
@@ -48,7 +49,7 @@ def scores(exam: evaluation.Exam) -> Artefact:
 
 def test_every_sample_is_counted_once_and_wrong_is_what_finished_and_is_not_the_gold(scores: Artefact) -> None:
     out = scores.outcome["benchmarks"]["sums"]
-    assert {kind: out[kind] for kind in outcome.KINDS} == dict.fromkeys(outcome.KINDS, 1)
+    assert {kind: out[kind] for kind in SAMPLE_KINDS} == dict.fromkeys(SAMPLE_KINDS, 1)
     assert (out["accuracy"], out["num_looping"], out["right_by_judge"], out["errors"]) == (1 / 7, 1, 0, 1)
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from mixray import rows
 from mixray.report import budgets, majority, rates
-from mixray.report.samples import KINDS, Answers, read_answers
+from mixray.report.samples import Answers, read_answers
+from mixray.rows import SAMPLE_KINDS
 from mixray.store import Store
 
 # Answers of one problem's samples as letters: R is right, a dot is no answer, other letters are other answers.
@@ -27,8 +28,8 @@ def answers(problems: Letters) -> Answers:
     places = [number for number, problem in enumerate(problems) for _ in problem]
     zeros = np.zeros(len(votes), dtype=np.int64)
     return Answers(
-        tuple(f"p{number:03d}" for number in range(len(problems))), np.array(places), np.where(np.array(votes) == 0, 0, len(KINDS) - 1),
-        zeros, zeros.astype(bool), np.array(votes),
+        tuple(f"p{number:03d}" for number in range(len(problems))), np.array(places),
+        np.where(np.array(votes) == 0, 0, len(SAMPLE_KINDS) - 1), zeros, zeros.astype(bool), np.array(votes),
     )  # fmt: skip
 
 
@@ -105,9 +106,18 @@ def test_each_sample_counts_once_under_the_first_kind_that_holds(store: Store) -
         {"verdict": "unknown"},
         {},
     )
-    assert [KINDS[kind] for kind in told.kinds] == ["right", "error", "truncated", "looping", "no_answer", "no_answer", "unknown", "wrong"]
+    assert [SAMPLE_KINDS[kind] for kind in told.kinds] == [
+        "right",
+        "error",
+        "truncated",
+        "looping",
+        "no_answer",
+        "no_answer",
+        "unknown",
+        "wrong",
+    ]
     shares = rates.shares([told])
-    assert set(shares) == {f"{kind}_share" for kind in KINDS[1:]}
+    assert set(shares) == {f"{kind}_share" for kind in SAMPLE_KINDS[1:]}
     assert sum(shares.values()) + told.right.mean() == pytest.approx(1)
 
 

@@ -20,8 +20,8 @@ from mixray.report.build import build
 from mixray.report.differences import against_best, multiplicity
 from mixray.report.gaps import Difference
 from mixray.report.provenance import without_places
-from mixray.report.samples import KINDS
 from mixray.report.scaling import num_parameters
+from mixray.rows import SAMPLE_KINDS
 from mixray.store import Artefact, Store
 
 SETTINGS = recipe.Report(num_resamples=400)
@@ -48,7 +48,7 @@ def test_every_sample_of_a_score_is_counted_once(told: dict[str, Any]) -> None:
     for row in [*told["arms"], *told["groups"]]:
         for score in (*row["scores"].values(), row["overall"], row["weighted"]):
             assert set(score) >= {"pass_at", "maj_at", "samples_per_problem", "token_quantiles"}
-            assert score["accuracy"] + sum(score[f"{kind}_share"] for kind in KINDS[1:]) == pytest.approx(1)
+            assert score["accuracy"] + sum(score[f"{kind}_share"] for kind in SAMPLE_KINDS[1:]) == pytest.approx(1)
 
 
 def test_all_questions_weigh_each_question_the_same(told: dict[str, Any]) -> None:
