@@ -1,17 +1,16 @@
 """A student's replica: what the gate lets through goes to vLLM's own OpenAI front end, and comes back as bytes.
 
-In: a checked request. Out: the answer, serialised once, here; pieces of a stream as vLLM makes them, none held back. What vLLM refuses
+In: a checked request. Out: the answer, serialised once, here; pieces of a stream at a pace that the way to the client can carry. What vLLM refuses
 comes back as its status, so that a request's fault is never a server's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
@@ -25,11 +24,12 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from mixray.recipe import Serve
 from mixray.serving.answers import Answer
+from mixray.serving.collector import keep_pace
 from mixray.serving.door import Door, own_log
 from mixray.serving.gate import Gate
 from mixray.serving.inside import keep_inside
 from mixray.serving.keys import Keys
-from mixray.serving.pace import Pace
+from mixray.serving.pace import at_once
 from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
 from mixray.serving.requests import CHAT
 
@@ -55,11 +55,13 @@ class AnsweringServer(LLMServer):
     ) -> None:
         """Start the engine, load adapters, given by the name they are asked by, and open the gate where this replica holds it."""
         keep_inside()
+        if own_gate is None:
+            keep_pace()
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)
             await self.engine.resolve_lora(adapter)
-        self._listening, self._pace = None, None if own_gate else Pace()
+        self._listening = None
         if own_gate is not None:
             gate = Gate(Own(self, own_gate.names), own_gate.keys, own_gate.serve, own_log(own_gate.serve))
             self._listening = own_gate.door.open(gate)
@@ -83,8 +85,9 @@ class AnsweringServer(LLMServer):
             yield refused(made.error.code, made.error.message)
         elif isinstance(made, AsyncGenerator):
             stream = _stream(made, wants_usage=(body.get("stream_options") or {}).get("include_usage", False))
-            async for piece in stream if self._pace is None else joined(self._pace.pieces(stream)):
-                yield piece
+            async with contextlib.aclosing(at_once(stream)) as gathered:
+                async for pieces in gathered:
+                    yield joined(pieces)
         else:
             usage = made.usage
             yield Answer(200, made.model_dump_json().encode(), False, usage.prompt_tokens, usage.completion_tokens)
@@ -140,16 +143,11 @@ async def _stream(pieces: AsyncGenerator[str], wants_usage: bool) -> AsyncGenera
         await pieces.aclose()
 
 
-async def joined(gathered: AsyncGenerator[list[Answer | bytes]]) -> AsyncGenerator[Answer | bytes]:
-    """Yield what was gathered, pieces that follow one another as one."""
-    async with contextlib.aclosing(gathered):
-        async for pieces in gathered:
-            for are_bytes, together in itertools.groupby(pieces, lambda piece: isinstance(piece, bytes)):
-                if are_bytes:
-                    yield b"".join(piece for piece in together if isinstance(piece, bytes))
-                else:
-                    for piece in together:
-                        yield piece
+def joined(pieces: list[Answer | bytes]) -> Answer | bytes:
+    """Return pieces of one stream as one piece, with the tokens that the last of them tells."""
+    content = b"".join(piece if isinstance(piece, bytes) else piece.content for piece in pieces)
+    answers = [piece for piece in pieces if isinstance(piece, Answer)]
+    return replace(answers[-1], content=content) if answers else content
 
 
 def refused(status: Any, message: str) -> Answer:
