@@ -198,10 +198,7 @@ def _start(sources: Mapping[str, str], settings: recipe.Serve, keys: Keys, port:
 
     from mixray.serving.door import Door
 
-    limits = settings.limits
-    door = Door(
-        settings.host, port, settings.tls_cert, settings.tls_key, settings.ingress_replicas > 1, limits.header_bytes, limits.body_seconds
-    )
+    door = Door(settings.host, port, settings.tls_cert, settings.tls_key, settings.ingress_replicas > 1, settings.limits)
     application = build(sources, settings, keys, door, _own_node())
     target = serve.RunTarget(target=application, name=APP_NAME, route_prefix="/")
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
