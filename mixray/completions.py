@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -40,6 +41,7 @@ POOL_CONNECTIONS = 16
 MOST_REPLY_BYTES = 64 * 2**20
 REASON_CHARACTERS = 300
 CHAT, COMPLETIONS = "chat/completions", "completions"
+PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 T = TypeVar("T")
 
@@ -75,14 +77,14 @@ class Client:
     """One endpoint, asked from one event loop. Where it asks to be left alone, every question waits."""
 
     def __init__(
-        self, url: str, key: str | None, timeout_seconds: float, max_tries: int, concurrency: int, tls_ca: str | None = None
+        self, url: str, key: str | None, timeout_seconds: float, max_tries: int, concurrency: int, tls_cert: str | None = None
     ) -> None:
-        """Args are the base URL up to /v1, the key to send if any, limits (of one try, of tries, of connections), and whom to trust."""
+        """Args are the base URL up to /v1, a key if any, limits (of one try, of tries, of connections), and whom alone to trust, if so."""
         self.url, self.timeout_seconds, self.max_tries = url, timeout_seconds, max_tries
         self.num_answered = 0
         self._key, self._paused_until = key, 0.0
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
-        trusted = certificates(tls_ca)  # slow to make
+        trusted = certificates(tls_cert)  # slow to make
         self._pools = [
             httpx.AsyncClient(
                 headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
@@ -189,12 +191,33 @@ class Client:
         return (reason.replace(self._key, "***") if self._key else reason)[:REASON_CHARACTERS]
 
 
-def certificates(tls_ca: str | None = None) -> ssl.SSLContext:
-    """Return what an httpx client verifies by: what the machine trusts, and the signers in a PEM file where one is given."""
-    context = httpx.create_ssl_context()
-    if tls_ca is not None:
-        context.load_verify_locations(tls_ca)
+def certificates(tls_cert: str | None = None) -> ssl.SSLContext:
+    """Return what an httpx client verifies by.
+
+    Args:
+        tls_cert: PEM file whose first certificate is the only one to trust, by whatever name its holder is called: for an endpoint of our
+            own, which is asked at an address that its certificate need not name. What the machine trusts, where None.
+
+    Raises:
+        OSError: the file cannot be read; ssl.SSLError, a kind of it, where it holds no certificate.
+    """
+    if tls_cert is None:
+        return httpx.create_ssl_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # A name says nothing more of a peer that shows this very certificate, and proves that it has its key.
+    context.check_hostname = False
+    # One that an authority has signed ends the chain as a self-signed one does. The signers beside it in the file are not trusted: with
+    # no name to check, they would let in whomever else they have signed.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=_first_certificate(Path(tls_cert)))
     return context
+
+
+def _first_certificate(file: Path) -> str:
+    found = PEM_CERTIFICATE.search(file.read_bytes())
+    if found is None:
+        raise ssl.SSLError(f"{file} holds no PEM certificate")
+    return found[0].decode("ascii", errors="replace")
 
 
 def completions_url(url: str, route: str = CHAT) -> str:

@@ -68,7 +68,6 @@ class Serve(Part):
         None, description="PEM file of the certificate chain, the endpoint's own first; with tls_key the endpoint speaks https"
     )
     tls_key: str | None = Field(None, description="PEM file of the private key")
-    tls_ca: str | None = Field(None, description="PEM file of those who sign tls_cert, where this machine does not trust them")
     access_log: str | None = Field(
         None, description="file of one JSON line per request; where unset none, but among the storage's logs with `mixray serve`"
     )
