@@ -13,16 +13,15 @@ import logging
 import math
 import random
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
+from mixray.certificates import certificates
 from mixray.rows import MOST_TOKENS
 
 # An endpoint that is full, starting or gone for a moment: asking again can help. Anything else is an answer. 520 to 529 are those of
@@ -41,7 +40,6 @@ POOL_CONNECTIONS = 16
 MOST_REPLY_BYTES = 64 * 2**20
 REASON_CHARACTERS = 300
 CHAT, COMPLETIONS = "chat/completions", "completions"
-PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 T = TypeVar("T")
 
@@ -189,35 +187,6 @@ class Client:
 
     def _told(self, reason: str) -> str:
         return (reason.replace(self._key, "***") if self._key else reason)[:REASON_CHARACTERS]
-
-
-def certificates(tls_cert: str | None = None) -> ssl.SSLContext:
-    """Return what an httpx client verifies by.
-
-    Args:
-        tls_cert: PEM file whose first certificate is the only one to trust, by whatever name its holder is called: for an endpoint of our
-            own, which is asked at an address that its certificate need not name. What the machine trusts, where None.
-
-    Raises:
-        OSError: the file cannot be read; ssl.SSLError, a kind of it, where it holds no certificate.
-    """
-    if tls_cert is None:
-        return httpx.create_ssl_context()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # A name says nothing more of a peer that shows this very certificate, and proves that it has its key.
-    context.check_hostname = False
-    # One that an authority has signed ends the chain as a self-signed one does. The signers beside it in the file are not trusted: with
-    # no name to check, they would let in whomever else they have signed.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=_first_certificate(Path(tls_cert)))
-    return context
-
-
-def _first_certificate(file: Path) -> str:
-    found = PEM_CERTIFICATE.search(file.read_bytes())
-    if found is None:
-        raise ssl.SSLError(f"{file} holds no PEM certificate")
-    return found[0].decode("ascii", errors="replace")
 
 
 def completions_url(url: str, route: str = CHAT) -> str:

@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.errors import ServingError
 from mixray.recipe import Serve
 from mixray.serving.keys import SHORTEST_OPEN_KEY, load_keys, refuse_short

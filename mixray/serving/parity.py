@@ -17,7 +17,7 @@ import httpx
 from transformers import PreTrainedTokenizerBase
 
 from mixray import chat
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.errors import ServingError, TrainingError
 from mixray.session import logs_folder
 

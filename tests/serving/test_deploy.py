@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.errors import RecipeError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import deploy

@@ -14,7 +14,7 @@ from certificate import self_signed
 from ray import serve
 
 from mixray import evaluation, recipe, rows
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.serving import serve_students
 from mixray.store import Store
 from mixray.verify import POLICY, verify

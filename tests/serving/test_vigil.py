@@ -7,14 +7,17 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from mixray.errors import ServingError
 from mixray.serving import watch
+from mixray.serving.adapters import Group
 from mixray.serving.app import APP_NAME
 from mixray.serving.vigil import SILENCE_SECONDS, Vigil
+
+ENGINES = [Group("tiny.short", "folder"), Group("shared-1", "folder", {"one": "a", "two": "b"})]
 
 
 def told(message: str = "", **running: int) -> ServeStatus:
     """Return what Serve says of students with so many replicas."""
     deployments = {
-        f"StudentServer:{name}": DeploymentStatusOverview(
+        f"StudentServer:{name.replace('__', '-')}": DeploymentStatusOverview(
             status="HEALTHY" if number else "UNHEALTHY", status_trigger="UNSPECIFIED", replica_states={"RUNNING": number} if number else {},
             message=message,
         )
@@ -25,35 +28,40 @@ def told(message: str = "", **running: int) -> ServeStatus:
 
 
 def test_a_student_that_goes_is_told_once_and_once_when_it_is_back() -> None:
-    vigil = Vigil(may_sleep=False)
+    vigil = Vigil(ENGINES, may_sleep=False)
     looks = [
-        told(short=1, long=1),
-        told("Traceback\nRuntimeError: out of memory", short=0, long=1),
-        told("x", short=0, long=1),
-        told(short=1, long=1),
+        told(tiny_short=1, shared__1=1),
+        told("Traceback\nRuntimeError: out of memory", tiny_short=0, shared__1=1),
+        told("x", tiny_short=0, shared__1=1),
+        told(tiny_short=1, shared__1=1),
     ]
     assert [vigil.news(look) for look in looks] == [
-        [], ["short is gone: RuntimeError: out of memory; Ray Serve tries to bring it back"], [], ["short is back"],
+        [], ["tiny.short: gone (RuntimeError: out of memory); Ray Serve tries to bring it back"], [], ["tiny.short: back"],
     ]  # fmt: skip
 
 
+def test_students_of_one_engine_are_told_by_their_names() -> None:
+    (line,) = Vigil(ENGINES, may_sleep=False).news(told("no memory", shared__1=0))
+    assert line.startswith("one, two: gone (no memory)")
+
+
 def test_a_student_that_may_sleep_is_not_missed() -> None:
-    asleep = told(short=1)
-    asleep.applications[APP_NAME].deployments["StudentServer:short"].replica_states = {}
-    assert Vigil(may_sleep=True).news(asleep) == []
-    assert Vigil(may_sleep=False).news(asleep) == ["short is gone: no replica runs; Ray Serve tries to bring it back"]
+    asleep = told(tiny_short=1)
+    asleep.applications[APP_NAME].deployments["StudentServer:tiny_short"].replica_states = {}
+    assert Vigil(ENGINES, may_sleep=True).news(asleep) == []
+    assert Vigil(ENGINES, may_sleep=False).news(asleep) == ["tiny.short: gone (no replica runs); Ray Serve tries to bring it back"]
 
 
 def test_an_endpoint_that_was_deleted_is_not_stood_by() -> None:
     with pytest.raises(ServingError, match="taken down by somebody else"):
-        Vigil(may_sleep=False).news(ServeStatus())
+        Vigil(ENGINES, may_sleep=False).news(ServeStatus())
 
 
 def test_serve_may_be_silent_for_a_while() -> None:
-    vigil = Vigil(may_sleep=False)
+    vigil = Vigil(ENGINES, may_sleep=False)
     vigil.silence(TimeoutError(), 0)
     vigil.silence(TimeoutError(), SILENCE_SECONDS - 1)
-    vigil.news(told(short=1))
+    vigil.news(told(tiny_short=1))
     vigil.silence(TimeoutError(), SILENCE_SECONDS + 1)
     with pytest.raises(ServingError, match="does not answer any more"):
         vigil.silence(TimeoutError(), 2 * SILENCE_SECONDS + 1)
