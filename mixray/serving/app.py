@@ -107,6 +107,7 @@ def replica_settings(serve: recipe.Serve) -> dict[str, Any]:
         "target_ongoing_requests": serve.target_ongoing_requests,
         "upscale_delay_s": serve.up_seconds,
         "downscale_delay_s": serve.idle_seconds,
+        "policy": {"policy_function": "mixray.serving.scaling:by_ongoing_requests"},
     }
     return {"autoscaling_config": scaling}
 

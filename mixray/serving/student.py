@@ -1,7 +1,7 @@
 """A student's replica: what the gate lets through goes to vLLM's own OpenAI front end, and comes back as bytes.
 
-In: a checked request. Out: the answer, serialised once, here; pieces of a stream at a pace that the way to the client can carry. What vLLM refuses
-comes back as its status, so that a request's fault is never a server's.
+In: a checked request. Out: the answer, serialised once, here; pieces of a stream at a pace that the machine can carry. What vLLM refuses comes
+back as its status, so that a request's fault is never a server's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
@@ -32,6 +33,8 @@ from mixray.serving.keys import Keys
 from mixray.serving.pace import at_once
 from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
 from mixray.serving.requests import CHAT
+from mixray.serving.scaling import ONGOING
+from mixray.serving.wire import Address, StudentEnd
 
 STREAM_ERROR = 'data: {"error"'
 STREAM_END = "data: [DONE]\n\n"
@@ -62,6 +65,8 @@ class AnsweringServer(LLMServer):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)
             await self.engine.resolve_lora(adapter)
         self._listening = None
+        self._wire = StudentEnd(self.answer)
+        self._address = await self._wire.listen(ray.util.get_node_ip_address())
         if own_gate is not None:
             gate = Gate(Own(self, own_gate.names), own_gate.keys, own_gate.serve, own_log(own_gate.serve))
             self._listening = own_gate.door.open(gate)
@@ -71,6 +76,21 @@ class AnsweringServer(LLMServer):
         await super().check_health()
         if self._listening is not None and self._listening.done():
             raise RuntimeError("the gate listens no more")
+
+    async def listening(self) -> Address:
+        """Return where this replica hears requests."""
+        return self._address
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how many requests are being answered."""
+        return {ONGOING: self._wire.num_ongoing}
+
+    async def __del__(self) -> None:
+        """End what was begun, then the engine; Serve awaits it."""
+        wire = getattr(self, "_wire", None)  # none where the engine did not start
+        if wire is not None:
+            await wire.drain()
+        await super().__del__()
 
     async def answer(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
         """Yield an `Answer`, then the further pieces of a stream."""
