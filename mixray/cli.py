@@ -24,7 +24,7 @@ from mixray.run_cli import plan, run, status, sweep
 from mixray.serve_cli import serve
 from mixray.store import Store
 from mixray.student_cli import student
-from mixray.terminal import library_noise_in
+from mixray.terminal import harmless, library_noise_in
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -96,7 +96,7 @@ def tiny_build(
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)
     sys.exit(code)
 
 

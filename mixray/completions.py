@@ -13,7 +13,6 @@ import logging
 import math
 import random
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from mixray.certificates import certificates
 from mixray.rows import MOST_TOKENS
 
 # An endpoint that is full, starting or gone for a moment: asking again can help. Anything else is an answer. 520 to 529 are those of
@@ -75,14 +75,14 @@ class Client:
     """One endpoint, asked from one event loop. Where it asks to be left alone, every question waits."""
 
     def __init__(
-        self, url: str, key: str | None, timeout_seconds: float, max_tries: int, concurrency: int, tls_ca: str | None = None
+        self, url: str, key: str | None, timeout_seconds: float, max_tries: int, concurrency: int, tls_cert: str | None = None
     ) -> None:
-        """Args are the base URL up to /v1, the key to send if any, limits (of one try, of tries, of connections), and whom to trust."""
+        """Args are the base URL up to /v1, a key if any, limits (of one try, of tries, of connections), and whom alone to trust, if so."""
         self.url, self.timeout_seconds, self.max_tries = url, timeout_seconds, max_tries
         self.num_answered = 0
         self._key, self._paused_until = key, 0.0
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
-        trusted = certificates(tls_ca)  # slow to make
+        trusted = certificates(tls_cert)  # slow to make
         self._pools = [
             httpx.AsyncClient(
                 headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
@@ -187,14 +187,6 @@ class Client:
 
     def _told(self, reason: str) -> str:
         return (reason.replace(self._key, "***") if self._key else reason)[:REASON_CHARACTERS]
-
-
-def certificates(tls_ca: str | None = None) -> ssl.SSLContext:
-    """Return what an httpx client verifies by: what the machine trusts, and the signers in a PEM file where one is given."""
-    context = httpx.create_ssl_context()
-    if tls_ca is not None:
-        context.load_verify_locations(tls_ca)
-    return context
 
 
 def completions_url(url: str, route: str = CHAT) -> str:

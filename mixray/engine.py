@@ -1,6 +1,7 @@
 """vLLM, one step at a time: the same engine for teachers and for students who are asked without a server.
 
-In: prompts as token ids, a seed each. Out: completions with their finish reason, as they end. Keeps nothing.
+In: prompts as token ids, a seed each. Out: completions with their finish reason, as they end. Keeps nothing. What a student's engine is
+told stands here too, since one that is served and one that is asked without a server must round alike.
 """
 
 from __future__ import annotations
@@ -11,14 +12,40 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixray.models import resolve
+from mixray.recipe import Serve
 
 # One value for CPU and GPU: on two CPU cores it was 0.96 to 1.42 times as fast as 64 with the tiny teachers (teachers/README.md).
 DEFAULT_ARGUMENTS: dict[str, Any] = {"max_num_seqs": 256}
 # Fastest of what was tried on CPU: bfloat16 is emulated there, and compiling costs more than a small model ever gains. Prompts are not
 # taken in by parts, because vLLM then rewinds a request's random generator, which a CPU generator cannot.
 CPU_ARGUMENTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "enable_chunked_prefill": False}
+# Of a student. A batch of another size rounds otherwise.
+STUDENT_SEQUENCES = 64
+# A reservation, not a limit: four students and the rest of a run must fit a machine of two cores declared as four.
+STUDENT_CPU_SHARE = 0.5
+STUDENT_GPU_MEMORY_SHARE = 0.9
 # Not the recipe's to change.
 FIXED_ARGUMENTS: dict[str, Any] = {"trust_remote_code": False, "disable_log_stats": True}
+
+
+def student_arguments(serve: Serve, further: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return vLLM's arguments for a student, behind an endpoint or without one.
+
+    Args:
+        serve: the recipe's part; its `engine` goes before everything that is not fixed.
+        further: what this one student needs besides.
+    """
+    arguments: dict[str, Any] = {"max_num_seqs": STUDENT_SEQUENCES}
+    if serve.num_gpus == 0:
+        arguments |= CPU_ARGUMENTS
+    else:
+        arguments["tensor_parallel_size"] = max(1, int(serve.num_gpus))
+        arguments["gpu_memory_utilization"] = STUDENT_GPU_MEMORY_SHARE * min(1.0, serve.num_gpus)
+    if serve.max_model_len is not None:
+        arguments["max_model_len"] = serve.max_model_len
+    if serve.kv_cache_bytes is not None:
+        arguments["kv_cache_memory_bytes"] = serve.kv_cache_bytes
+    return arguments | dict(further or {}) | serve.engine | FIXED_ARGUMENTS
 
 
 class BadRequest(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, Literal
 
 import typer
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixray.errors import RecipeError
+from mixray.models import name_of
 from mixray.options import JsonOption, SetOption, StorageOption, log_path
 from mixray.progress import Display
 from mixray.recipe import BENCHMARKS, Alone
@@ -56,7 +56,7 @@ def evaluate(
         alone = parse_part(
             Alone,
             {
-                "name": name or _slug(trained.name if trained else str(model)),
+                "name": name or name_of(trained.name if trained else str(model)),
                 "student": {key: value for key, value in about.items() if value is not None},
                 "student_prompt": turn,
                 "serve": {"port": 0},
@@ -99,10 +99,6 @@ def _template(store: Store, trained: Artefact) -> str:
     from mixray.training import shelf
 
     return shelf.template_of(store, trained)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", text.rstrip("/").rpartition("/")[2].lower()).strip("-._") or "model"
 
 
 def _benchmarks(given: list[str], num_problems: int | None) -> dict[str, dict[str, Any]]:

@@ -40,6 +40,16 @@ def read_problems(sources: Mapping[str, ProblemSet], store: Store, display: Disp
         line.finish(f"{out['num_problems']} problems, {out['num_set_aside']} set aside")
 
 
+def check_endpoint(arms: Iterable[Arm], evaluate: Evaluate, serve: Serve) -> None:
+    """Look at keys and certificate before hours of work, where an endpoint will be needed at their end.
+
+    Raises:
+        ServingError: they do not do.
+    """
+    if evaluate.through == "endpoint" and any(arm.endpoint is None and not arm.is_asked for arm in arms):
+        serving.check(serve)
+
+
 def ask_students(arms: Iterable[Arm], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
     """Ask every arm the benchmarks: those behind endpoints of their own, then the others, a few at a time."""
     waiting = [arm for arm in arms if not arm.is_asked]
@@ -74,7 +84,7 @@ def ask_group(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: 
             line.finish(endpoint.url)
             at_once = max(1, evaluate.concurrency // len(models))
             askers = {
-                name: evaluation.Student(endpoint.url, endpoint.key, name, evaluate, at_once, tls_ca=endpoint.tls_ca) for name in models
+                name: evaluation.Student(endpoint.url, endpoint.key, name, evaluate, at_once, tls_cert=endpoint.tls_cert) for name in models
             }
         lines = {name: display.stage(f"ask {name}") for name in models}
         calls = [partial(ask_one, sittings[name], exam, askers[name], lines[name], model) for name, model in models.items()]
@@ -121,6 +131,7 @@ def evaluate(recipe: Recipe, store: Store, display: Display) -> list[Arm]:
     graph = build_graph(recipe, store)
     ready = [arm for arm in graph.arms if arm.trained is None or arm.trained.is_done()]
     with disk_errors_explained(store.url), ExitStack() as session:
+        check_endpoint(ready, recipe.evaluate, recipe.serve)
         ours = any(arm.endpoint is None and not arm.is_asked for arm in ready)
         if ours or not all(arm.scores.is_done() for arm in ready if recipe.evaluate.judge):
             session.enter_context(ray_session())
@@ -140,6 +151,8 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
     sitting = Sitting(asked, budgets)
     with disk_errors_explained(store.url), ExitStack() as session:
         waits = not (asked.is_done() and (budgets is None or budgets.is_done()))
+        if here and waits and alone.evaluate.through == "endpoint":
+            serving.check(alone.serve)
         if (here and waits) or not (scores == asked or scores.is_done()):
             session.enter_context(ray_session())
         read_problems(benchmark_sets(alone.evaluate), store, display)

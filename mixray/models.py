@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -51,6 +52,12 @@ def resolve(model: str) -> str:
         rule="`tiny:<name>`, an existing folder, or a hub id `owner/name`",
         do="check the recipe's `model`",
     )
+
+
+def name_of(model: str) -> str:
+    """Return what a model is called where nobody names it: the last part of its path or id, in the letters a name may have."""
+    last = model.rstrip("/").rpartition("/")[2].removeprefix("tiny:").lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "model"
 
 
 def fingerprint(model: str) -> str:

@@ -32,6 +32,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
     graph = build_graph(recipe, store)
     with disk_errors_explained(store.url), ExitStack() as session:
         if not all(artefact.is_done() for _, artefact in graph.artefacts()):
+            examine.check_endpoint(graph.arms, recipe.evaluate, recipe.serve)
             session.enter_context(ray_session())
         gather_problems(recipe, graph, store, display)
         ask_teachers(recipe, graph, store, display)
@@ -203,5 +204,6 @@ def students_of(recipe: Recipe, store: Store) -> dict[str, str]:
 
 def serve(models: dict[str, str], settings: Serve, display: Display, prompts: Mapping[str, str] | None = None) -> None:
     """Serve students until interrupted."""
+    serving.check(settings)
     with ray_session():
         serving.serve_forever(models, settings, display, prompts)

@@ -10,6 +10,8 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mixray.terminal import harmless
+
 PLAIN_SECONDS = 10.0
 
 
@@ -31,7 +33,7 @@ class StageProgress:
 
     def update(self, done: int, total: int | None = None, **facts: str | float) -> None:
         """Show that `done` of `total` units are done; facts such as `tokens_per_second=5200` or `right="84%"` stand beside."""
-        told = "  ".join(f"{key.replace('_per_', '/').replace('_', ' ')} {_short(value)}" for key, value in facts.items())
+        told = harmless("  ".join(f"{key.replace('_per_', '/').replace('_', ' ')} {_short(value)}" for key, value in facts.items()))
         if self.display.rich is not None:
             if self.task is None:
                 self.task = self.display.rich.add_task(self.name, total=total, told="")
@@ -84,8 +86,8 @@ class Display:
         return StageProgress(self, name)
 
     def say(self, text: str) -> None:
-        """Print one line above the live ones."""
-        self.console.print(text, soft_wrap=True)
+        """Print one line above the live ones; what it quotes cannot act on the terminal."""
+        self.console.print(harmless(text), soft_wrap=True)
 
 
 def _short(value: str | float) -> str:

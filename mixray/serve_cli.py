@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mixray.errors import RecipeError
+from mixray.models import name_of, resolve
 from mixray.options import SetOption, StorageOption, log_path
 from mixray.progress import Display
 from mixray.recipe import NAME, Recipe, Serve
@@ -71,8 +72,6 @@ def _recipe(what: list[str], overrides: list[str]) -> Recipe | None:
 
 
 def _models(what: list[str]) -> dict[str, str]:
-    from mixray.models import resolve
-
     models: dict[str, str] = {}
     for one in what:
         name, model = _named(one)
@@ -94,9 +93,7 @@ def _named(one: str) -> tuple[str, str]:
     """Return the name a model is asked by, and the model."""
     name, equals, model = one.partition("=")
     if not equals:
-        model = one
-        last = model.rstrip("/").replace("tiny:", "").rpartition("/")[2]
-        name = re.sub(r"[^a-z0-9._-]", "-", last.lower()).lstrip("._-")
+        name, model = name_of(one), one
     if not re.fullmatch(NAME, name):
         raise RecipeError("A student's name cannot be used", seen=name, rule=f"it must match {NAME}", do="write name=FOLDER")
     return name, model

@@ -53,6 +53,16 @@ def is_private() -> bool:
     return bool(_private_since)
 
 
+def logs_folder() -> str:
+    """Return where the processes of this cluster write their logs, each on its own node; those of Serve lie in `serve/` there."""
+    import ray
+
+    if not ray.is_initialized():
+        return "/tmp/ray/session_latest/logs"
+    about = ray.get_runtime_context()
+    return f"{about.get_temp_dir()}/{about.get_session_name()}/logs"
+
+
 @contextlib.contextmanager
 def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     """Have Ray for the block; leave no process behind.
@@ -99,7 +109,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        logging.getLogger("mixray.session").error("the logs of Ray's processes lie in %s", folder or "the cluster's log folder")
+        logging.getLogger("mixray.session").error("the logs of Ray's processes lie in %s", logs_folder())
         folder = ""  # keep them
         raise
     finally:

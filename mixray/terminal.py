@@ -49,6 +49,13 @@ class Terminal:
         print(text, file=self.out, flush=True)
 
 
+class _HarmlessFormatter(logging.Formatter):
+    """Lines that may quote a model or a client; who reads the log reads it in a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
+
+
 def new_log_path(folder: Path, name: str) -> Path:
     """Return the path of a new log file `<folder>/<name>-<time>-<pid>.log`; the folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,13 +73,13 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         handler = logging.FileHandler(log_path)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        handler.setFormatter(_HarmlessFormatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         try:
             yield Terminal(out, err, log_path)
         except BaseException as error:
             with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
-                log.write(traceback.format_exc().encode())
+                log.write(harmless(traceback.format_exc()).encode(errors="backslashreplace"))
             error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
             raise
         finally:

@@ -39,6 +39,13 @@ def test_a_bad_recipe_ends_with_2_before_anything_starts(
     assert not storage.exists()
 
 
+def test_an_error_that_quotes_a_file_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("plan", "\x1b[2J\u202eyaml.yaml") != 0
+    told = capsys.readouterr().err
+    assert "yaml.yaml" in told
+    assert not set(told) & {"\x1b", "\u202e"}
+
+
 def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert called("run") == 2
     assert "see `mixray run --help`" in capsys.readouterr().err

@@ -40,3 +40,11 @@ def test_the_time_left_begins_anew_with_another_total(told: io.StringIO) -> None
     time.sleep(0.05)
     line.update(1, 10_000)
     assert "left" in told.getvalue().splitlines()[-1]
+
+
+def test_what_a_model_wrote_cannot_act_on_the_terminal(told: io.StringIO) -> None:
+    display = Display(told)
+    display.say("\x1b[2J\u202egnp.exe")
+    display.stage("ask").update(1, 2, said="\x1b]0;owned\x07\u2066")
+    assert "gnp.exe" in told.getvalue()
+    assert not set(told.getvalue()) & {"\x1b", "\x07", "\u202e", "\u2066"}

@@ -58,7 +58,7 @@ class Student:
         evaluate: recipe.Evaluate,
         concurrency: int,
         further: Mapping[str, Any] = VLLM_SAMPLING,
-        tls_ca: str | None = None,
+        tls_cert: str | None = None,
     ) -> None:
         """Hold one model.
 
@@ -69,10 +69,10 @@ class Student:
             evaluate: how.
             concurrency: questions in flight at once.
             further: keys of each request; None drops one.
-            tls_ca: PEM file to trust besides what the machine does.
+            tls_cert: PEM file of the one certificate to trust; what the machine trusts where None.
         """
         self.model_id, self.evaluate, self.concurrency, self.further = model_id, evaluate, concurrency, further
-        self.url, self._key, self._tls_ca = url, key, tls_ca
+        self.url, self._key, self._tls_cert = url, key, tls_cert
 
     def close(self) -> None:
         """Nothing is up between two askings."""
@@ -82,7 +82,7 @@ class Student:
         waiting = iter(questions)
         flying: set[asyncio.Task[Answer]] = set()
         done: set[asyncio.Task[Answer]] = set()
-        client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency, self._tls_ca)
+        client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency, self._tls_cert)
         try:
             while True:
                 while len(flying) < self.concurrency and (question := next(waiting, None)) is not None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from mixray import chat, form, recipe
-from mixray.engine import CPU_ARGUMENTS, FIXED_ARGUMENTS, BadRequest, EngineSettings, Sampling, Vllm
+from mixray.engine import STUDENT_CPU_SHARE, BadRequest, EngineSettings, Sampling, Vllm, student_arguments
 from mixray.errors import EvaluationError, MixrayError
 from mixray.evaluation.client import Answer
 from mixray.evaluation.exam import Question
@@ -21,10 +21,6 @@ from mixray.ray_data import own_error
 
 MAX_DEATHS = 2
 """Of an actor: a node may go, but an engine that keeps dying is not well."""
-# As the endpoint has them (serving/app.py): a batch of another size rounds otherwise.
-MAX_SEQUENCES = 64
-CPU_SHARE = 0.5
-GPU_MEMORY_SHARE = 0.9
 
 
 class EngineStudent:
@@ -33,7 +29,7 @@ class EngineStudent:
     def __init__(self, model: str, serve: recipe.Serve, evaluate: recipe.Evaluate, students_at_once: int = 1) -> None:
         """Args are the model's folder or id, the engine's settings, how to ask, and how many engines share the machine's cores."""
         threads = max(1, (os.cpu_count() or 1) // students_at_once)
-        self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, engine_arguments(serve), detokenize=True)
+        self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, student_arguments(serve), detokenize=True)
         self.sampling = Sampling(evaluate.temperature, evaluate.top_p, evaluate.max_tokens)
         self._actor: Any = None
 
@@ -71,27 +67,10 @@ class EngineStudent:
         import ray
 
         if self._actor is None:
-            resources = {"num_cpus": CPU_SHARE, "num_gpus": self.settings.num_gpus}
+            resources = {"num_cpus": STUDENT_CPU_SHARE, "num_gpus": self.settings.num_gpus}
             self._actor = ray.remote(**resources)(EngineActor).remote(self.settings, self.sampling)  # type: ignore[call-overload]
         for reference in self._actor.answers.options(num_returns="streaming").remote(questions):
             yield ray.get(reference)
-
-
-def engine_arguments(serve: recipe.Serve) -> dict[str, Any]:
-    """Return vLLM's arguments: those the endpoint would give it."""
-    arguments: dict[str, Any] = {"max_num_seqs": MAX_SEQUENCES}
-    if serve.num_gpus == 0:
-        arguments |= CPU_ARGUMENTS
-    else:
-        arguments |= {
-            "tensor_parallel_size": max(1, int(serve.num_gpus)),
-            "gpu_memory_utilization": GPU_MEMORY_SHARE * min(1.0, serve.num_gpus),
-        }
-    if serve.max_model_len is not None:
-        arguments["max_model_len"] = serve.max_model_len
-    if serve.kv_cache_bytes is not None:
-        arguments["kv_cache_memory_bytes"] = serve.kv_cache_bytes
-    return arguments | serve.engine | FIXED_ARGUMENTS
 
 
 class EngineActor:

@@ -29,7 +29,9 @@ class Evaluate(Part):
         "endpoint", description="ask the served students over HTTP, or vLLM in actors without a server; the same is asked"
     )
     concurrency: PositiveInt = Field(64, description="questions in flight at once, over all students that are up")
-    timeout_seconds: PositiveInt = 600
+    timeout_seconds: PositiveInt = Field(
+        7200, description="of one try, beyond which its tokens are lost: 16,384 of them may come as slowly as 2.3 a second"
+    )
     judge: LlmJudge | None = Field(None, description="a model's second opinion on the students' answers")
     budgets: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)] = Field(
         (), description="tokens after which a longer answer is cut and the student made to state its result"

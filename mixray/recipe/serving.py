@@ -19,6 +19,8 @@ class Limits(Part):
     header_bytes: PositiveInt = 16 * 2**10
     body_seconds: PositiveSeconds = Field(30, description="for the head to arrive, and as long again for the body")
     request_seconds: PositiveSeconds = Field(24 * 3600, description="from the body to the end of the answer")
+    queue_seconds: PositiveSeconds = Field(300, description="for a place among those in flight; beyond it 503")
+    unread_seconds: PositiveSeconds = Field(60, description="without a byte of the answer being read; then the connection ends")
     json_depth: PositiveInt = 16
     messages: PositiveInt = 256
     prompts: PositiveInt = Field(256, description="in one request for completions")
@@ -57,13 +59,18 @@ class Serve(Part):
     )
     ingress_replicas: PositiveInt = Field(1, description="processes that hold the gate")
     max_ongoing: PositiveInt = Field(512, description="requests in flight; more wait")
-    max_queued: NonNegativeInt = Field(512, description="requests that wait; more are turned away with 429 or 503")
+    max_queued: NonNegativeInt = Field(
+        512, description="requests that wait; of more, those of a key that holds its share beside others get 429, and the rest 503"
+    )
     retry_after_seconds: PositiveInt = Field(1, description="when a request that was turned away should come back")
     keys_file: str | None = Field(None, description="a key, or name:key, on each line; MIXRAY_API_KEY where unset")
-    tls_cert: str | None = Field(None, description="PEM file of the certificate chain; with tls_key the endpoint speaks https")
+    tls_cert: str | None = Field(
+        None, description="PEM file of the certificate chain, the endpoint's own first; with tls_key the endpoint speaks https"
+    )
     tls_key: str | None = Field(None, description="PEM file of the private key")
-    tls_ca: str | None = Field(None, description="PEM file of those who sign tls_cert, where this machine does not trust them")
-    access_log: str | None = Field(None, description="file of one JSON line per request; beside Ray Serve's logs where unset")
+    access_log: str | None = Field(
+        None, description="file of one JSON line per request; where unset none, but among the storage's logs with `mixray serve`"
+    )
     limits: Limits = Field(default_factory=lambda: Limits())
 
     @model_validator(mode="after")

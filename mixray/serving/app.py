@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
-from mixray.engine import CPU_ARGUMENTS
+from mixray.engine import STUDENT_CPU_SHARE, student_arguments
 from mixray.serving.adapters import Group, groups
 from mixray.serving.keys import Keys
 
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from mixray.serving.door import Door
 
 APP_NAME = "mixray"
-# A reservation, not a limit: four students and the rest of a run must fit a machine of two cores declared as four.
-CPU_SHARE = 0.5
-MAX_SEQUENCES = 64
 # The gate alone turns requests away: it answers at once and says when to come back.
 NO_LIMIT = 1_000_000
-GPU_MEMORY_SHARE = 0.9
 # vLLM compiles the counting of ranks when somebody first asks for logprobs: on CPU the engine stood still for most of a minute.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TORCHDYNAMO_DISABLE": "1"}
 HEALTH_CHECK_SECONDS = 5
@@ -78,17 +74,13 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int, pinned: 
     from ray.serve.llm import LLMConfig
 
     hardware = _gpu(serve) if serve.num_gpus else _cpu(serve.threads, num_engines)
-    engine: dict[str, Any] = {"max_num_seqs": MAX_SEQUENCES, "disable_log_stats": True, **hardware.pop("engine_kwargs")}
-    if serve.max_model_len is not None:
-        engine["max_model_len"] = serve.max_model_len
-    if serve.kv_cache_bytes is not None:
-        engine["kv_cache_memory_bytes"] = serve.kv_cache_bytes
+    adapters: dict[str, Any] = {}
     if group.adapters:
-        engine |= {"enable_lora": True, "max_loras": len(group.adapters), "max_lora_rank": group.max_rank}
-        engine |= {"tokenizer": group.tokenizer, "generation_config": group.tokenizer}
+        adapters = {"enable_lora": True, "max_loras": len(group.adapters), "max_lora_rank": group.max_rank}
+        adapters |= {"tokenizer": group.tokenizer, "generation_config": group.tokenizer}
     return LLMConfig(
         model_loading_config={"model_id": group.name, "model_source": group.source},
-        engine_kwargs={**engine, **serve.engine, "trust_remote_code": False},
+        engine_kwargs=student_arguments(serve, adapters),
         deployment_config={
             **replica_settings(serve),
             "max_constructor_retry_count": 1,  # what cannot be loaded once cannot be loaded twice, and each try is slow
@@ -125,23 +117,17 @@ def _cpu(threads: int | None, num_engines: int) -> dict[str, Any]:
     threads = threads or max(1, (os.cpu_count() or 1) // num_engines)
     return {
         "accelerator_config": {"kind": "cpu"},
-        "placement_group_config": {"bundles": [{"CPU": CPU_SHARE}]},
+        "placement_group_config": {"bundles": [{"CPU": STUDENT_CPU_SHARE}]},
         "server_cls": StudentServer,
         "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads), **CPU_ENVIRONMENT}},
-        "engine_kwargs": dict(CPU_ARGUMENTS),
     }
 
 
 def _gpu(serve: recipe.Serve) -> dict[str, Any]:
     from mixray.serving.student import AnsweringServer
 
-    if serve.num_gpus < 1:
-        workers, share = 1, serve.num_gpus
-    else:
-        workers, share = int(serve.num_gpus), 1
     return {
         "accelerator_config": {"kind": "gpu"},
-        "placement_group_config": {"bundle_per_worker": {"CPU": CPU_SHARE, "GPU": share}},
+        "placement_group_config": {"bundle_per_worker": {"CPU": STUDENT_CPU_SHARE, "GPU": min(1.0, serve.num_gpus)}},
         "server_cls": AnsweringServer,
-        "engine_kwargs": {"tensor_parallel_size": workers, "gpu_memory_utilization": GPU_MEMORY_SHARE * share},
     }

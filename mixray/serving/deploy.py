@@ -2,7 +2,8 @@
 
 In: students by name and the recipe's `serve` part. Out: a configuration whose `import_path` is `application` here and whose `args` hold
 everything but keys: those come from MIXRAY_API_KEY, or from a file mounted where serve.keys_file says, on the cluster. HTTP comes
-through Serve's proxy there, which the cluster's service and its health checks expect.
+through Serve's proxy there, which the cluster's service and its health checks expect. They reach it from outside its pod, so it listens
+on all of a pod's addresses where nobody names a host; the application does not start without keys.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mixray.models import resolve
 from mixray.recipe import Serve
 from mixray.recipe_file import parse_part
 from mixray.serving.app import APP_NAME, build
-from mixray.serving.keys import KEY_VARIABLE, Keys, load_keys
+from mixray.serving.keys import KEY_VARIABLE, SHORTEST_OPEN_KEY, Keys, load_keys, refuse_short
 from mixray.session import WORKER_ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ HEADER = f"""\
 # For `serve deploy FILE`, or as serveConfigV2 of a KubeRay RayService. mixray, and the models below, must be on every node;
 # keys come from {KEY_VARIABLE} in the environment of the cluster's nodes, or from the file serve.keys_file names there.
 """
+EVERYWHERE = "0.0.0.0"
 # What is said elsewhere in the file.
-NOT_IN_ARGS = {"host", "port", "tls_cert", "tls_key", "tls_ca", "students_at_once"}
+NOT_IN_ARGS = {"host", "port", "tls_cert", "tls_key", "students_at_once"}
 
 
 def configuration(models: Mapping[str, str], serve: Serve) -> dict[str, Any]:
     """Return what `ray.serve.schema.ServeDeploySchema` reads."""
-    http: dict[str, Any] = {"host": serve.host, "port": serve.port}
+    http: dict[str, Any] = {"host": serve.host if "host" in serve.model_fields_set else EVERYWHERE, "port": serve.port}
     if serve.tls_cert:
         http |= {"ssl_certfile": serve.tls_cert, "ssl_keyfile": serve.tls_key}
     application = {
@@ -61,7 +63,7 @@ def application(args: dict[str, Any]) -> Application:
     """Build the application of a configuration, on the cluster.
 
     Raises:
-        ServingError: the cluster has no key.
+        ServingError: the cluster has no key, or one that is too short.
         RecipeError: the settings are wrong.
         MixrayError: a model is missing or unsafe.
     """
@@ -73,4 +75,5 @@ def application(args: dict[str, Any]) -> Application:
             seen=f"neither {KEY_VARIABLE} nor serve.keys_file",
             do=f"set {KEY_VARIABLE} from a secret in the environment of the nodes, or mount a file and name it in serve.keys_file",
         )
+    refuse_short(keys, SHORTEST_OPEN_KEY)
     return build({name: resolve(str(model)) for name, model in args["models"].items()}, serve, Keys.of(keys))

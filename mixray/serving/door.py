@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import uvicorn
 from ray import serve as ray_serve
 
 from mixray.recipe import Limits, Serve
-from mixray.serving.heads import BoundedHeads
+from mixray.serving.connections import BoundedConnection
 from mixray.serving.records import AccessLog
 
 KEEP_ALIVE_SECONDS = 75
@@ -30,9 +30,7 @@ class Door:
     tls_key: str | None = None
     shared: bool = False
     """Whether several replicas listen on one port."""
-    header_bytes: int = Limits().header_bytes
-    head_seconds: float = Limits().body_seconds
-    """How long a request's head may be, and how long it may take to come."""
+    limits: Limits = field(default_factory=Limits)
 
     def listener(self) -> socket.socket:
         """Return the socket, bound."""
@@ -48,7 +46,7 @@ class Door:
         return uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=partial(BoundedHeads, header_bytes=self.header_bytes, head_seconds=self.head_seconds),  # type: ignore[arg-type]
+                http=partial(BoundedConnection, limits=self.limits),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import ipaddress
 import logging
 import re
 import secrets
@@ -24,11 +23,13 @@ from typing import Any
 from mixray import recipe
 from mixray.errors import ServingError
 from mixray.models import resolve
-from mixray.progress import Display, StageProgress
+from mixray.progress import StageProgress
 from mixray.serving.app import APP_NAME, build
-from mixray.serving.keys import KEY_VARIABLE, Keys, load_keys
+from mixray.serving.keys import Keys
+from mixray.serving.openness import check
 from mixray.serving.parity import prove
 from mixray.serving.watch import cluster_outlives_driver, watched
+from mixray.session import logs_folder
 
 # Long enough for a large model to be downloaded and loaded; a start that fails says so at once.
 START_SECONDS = 1800.0
@@ -45,8 +46,8 @@ class Endpoint:
     url: str
     key: str = field(repr=False)
     models: tuple[str, ...]
-    tls_ca: str | None = None
-    """PEM file to trust, where the machine's own does not do."""
+    tls_cert: str | None = None
+    """PEM file of its certificate, where it speaks https: the one to trust for who shares its machine (see `certificates`)."""
     made_key: bool = False
     """Whether the key was made for this endpoint, so that it must be told."""
     warnings: tuple[str, ...] = ()
@@ -71,63 +72,20 @@ def serve_students(
         prompts: user turns by name, with `{question}`, proven too.
 
     Raises:
-        ServingError: the port is taken, a student does not start, or it is not asked what it was trained on.
+        ServingError: the port is taken, keys or certificate do not do, a student does not start, or it is not asked what it was trained on.
         MixrayError: a model is missing or unsafe.
     """
     sources = {arm: resolve(str(model)) for arm, model in models.items()}
-    keys = load_keys(serve.keys_file, key)
-    warnings = _told_of_openness(serve, has_own_key=bool(keys))
-    made_key = not keys
-    keys = keys or [("key-1", secrets.token_urlsafe(24))]
+    opened = check(serve, key)
+    keys = opened.keys or [("key-1", secrets.token_urlsafe(24))]
     port = _claim(serve.host, serve.port)
     host = _reachable(f"[{serve.host}]" if ":" in serve.host else serve.host)
     scheme = "https" if serve.tls_cert else "http"
-    endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_ca, made_key, warnings)
+    endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_cert, not opened.keys, opened.warnings)
     with watched() if cluster_outlives_driver() else contextlib.nullcontext(), _serve_instance():
         _start(sources, serve, Keys.of(keys), port, progress)
-        prove(endpoint.url, endpoint.key, sources, prompts, serve.tls_ca)
+        prove(endpoint.url, endpoint.key, sources, prompts, serve.tls_cert)
         yield endpoint
-
-
-def serve_forever(
-    models: Mapping[str, str | Path], serve: recipe.Serve, display: Display, prompts: Mapping[str, str] | None = None
-) -> None:
-    """Serve until interrupted, and show where and how to ask."""
-    progress = display.stage("serve")
-    with serve_students(models, serve, progress=progress, prompts=prompts) as endpoint:
-        progress.finish(f"{len(endpoint.models)} students answer")
-        for warning in endpoint.warnings:
-            display.say(f"  warning: {warning}")
-        shown = endpoint.key if endpoint.made_key else serve.keys_file or KEY_VARIABLE
-        display.say(f"  url     {endpoint.url}\n  key     {shown}\n  models  {'  '.join(endpoint.models)}\n  Ctrl-C ends it")
-        while True:
-            time.sleep(POLL_SECONDS)
-
-
-def _told_of_openness(serve: recipe.Serve, has_own_key: bool) -> tuple[str, ...]:
-    """Return what to say of an endpoint that others can reach.
-
-    Raises:
-        ServingError: nobody chose a key for it.
-    """
-    if _is_loopback(serve.host):
-        return ()
-    if not has_own_key:
-        raise ServingError(
-            "An endpoint that others can reach needs a key of your own",
-            seen=f"serve.host {serve.host}",
-            do="put keys into serve.keys_file or MIXRAY_API_KEY; `openssl rand -hex 24` makes one",
-        )
-    if serve.tls_cert is None:
-        return (f"{serve.host} speaks plain http: whoever is on the way reads keys and answers; set serve.tls_cert and serve.tls_key",)
-    return ()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _claim(host: str, port: int) -> int:
@@ -198,10 +156,7 @@ def _start(sources: Mapping[str, str], settings: recipe.Serve, keys: Keys, port:
 
     from mixray.serving.door import Door
 
-    limits = settings.limits
-    door = Door(
-        settings.host, port, settings.tls_cert, settings.tls_key, settings.ingress_replicas > 1, limits.header_bytes, limits.body_seconds
-    )
+    door = Door(settings.host, port, settings.tls_cert, settings.tls_key, settings.ingress_replicas > 1, settings.limits)
     application = build(sources, settings, keys, door, _own_node())
     target = serve.RunTarget(target=application, name=APP_NAME, route_prefix="/")
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
@@ -239,7 +194,7 @@ def _failed(state: Any, when: str = "") -> ServingError:
     return ServingError(
         f"The students did not come up {when}".rstrip(),
         seen=f"{name.partition(':')[2] or name}: {reason_in(message)}",
-        do="check the model folder, memory, GPUs and serve.engine; the logs of Ray Serve tell more",
+        do=f"check the model folder, memory, GPUs and serve.engine; {logs_folder()}/serve tells more",
     )
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import time
+import traceback
 import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from mixray.serving.refusals import (
     Refusal,
 )
 from mixray.serving.requests import CHAT, COMPLETIONS, checked, parse
+from mixray.terminal import harmless
 
 HEALTH, READY, METRICS, MODELS = "/health", "/ready", "/metrics", "/v1/models"
 ASKED = {"/v1/chat/completions": CHAT, "/v1/completions": COMPLETIONS}
@@ -87,7 +89,8 @@ class Exchange:
                 raise
             task.uncancel()
         except Exception as error:
-            log.exception("request %s failed: %s", record.request_id, type(error).__name__)
+            # The traceback may quote what the client sent.
+            log.error("request %s failed: %s\n%s", record.request_id, type(error).__name__, harmless(traceback.format_exc()))
             await self._refuse(Refusal(FAILED, "internal_error", f"Something failed here (request {record.request_id})"))
         finally:
             record.seconds = time.perf_counter() - record.started
@@ -125,7 +128,7 @@ class Exchange:
             raise Refusal(HEADERS_TOO_LARGE, "too_large", f"The headers may have {limits.header_bytes} bytes in all")
         methods = ("POST",) if self.path in ASKED else ("GET", "HEAD")
         if method not in methods:
-            raise Refusal(NO_SUCH_METHOD, "method_not_allowed", f"{record.route} takes {' and '.join(methods)}")
+            raise Refusal(NO_SUCH_METHOD, "method_not_allowed", f"{record.route} takes {' and '.join(methods)}", allow=methods)
 
     async def _tell_metrics(self) -> None:
         metrics, places = self.gate.metrics, self.gate.places

@@ -28,7 +28,7 @@ class Gate:
         # Each process of several has its part of the places.
         ongoing, queued = (-(-number // serve.ingress_replicas) for number in (serve.max_ongoing, serve.max_queued))
         self.shared = Shared(
-            students, keys, serve.limits, Places(ongoing, queued, len(keys.digests), serve.retry_after_seconds),
+            students, keys, serve.limits, Places(ongoing, queued, serve.limits.queue_seconds, serve.retry_after_seconds),
             access_log, Metrics(), int(time.time()), tells_ids,
         )  # fmt: skip
 

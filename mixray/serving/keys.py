@@ -17,6 +17,8 @@ from mixray.recipe.part import NAME
 
 KEY_VARIABLE = "MIXRAY_API_KEY"
 SHORTEST_KEY = 8
+SHORTEST_OPEN_KEY = 16
+"""Where others than this machine can try keys."""
 NAMED = re.compile(rf"({NAME.removeprefix('^').removesuffix('$')}):(.+)")
 
 
@@ -53,6 +55,22 @@ def load_keys(keys_file: str | None, key: str | None = None) -> list[tuple[str, 
     if keys_file is not None:
         return _checked(_read(keys_file), keys_file)
     return _checked([part.strip() for part in os.environ.get(KEY_VARIABLE, "").split(",") if part.strip()], KEY_VARIABLE, named=False)
+
+
+def refuse_short(keys: list[tuple[str, str]], num_characters: int) -> None:
+    """Check how long keys are.
+
+    Raises:
+        ServingError: one is shorter; it is told by its name.
+    """
+    for name, key in keys:
+        if len(key) < num_characters:
+            raise ServingError(
+                "A key is too short for an endpoint that others can reach",
+                seen=f"{name}: {len(key)} characters",
+                rule=f"{num_characters} or more",
+                do="make one with `openssl rand -hex 24`",
+            )
 
 
 def _read(keys_file: str) -> list[str]:

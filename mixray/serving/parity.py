@@ -17,14 +17,15 @@ import httpx
 from transformers import PreTrainedTokenizerBase
 
 from mixray import chat
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.errors import ServingError, TrainingError
+from mixray.session import logs_folder
 
 SECONDS = 120.0
 AROUND_TOKENS = 8
 
 
-def prove(url: str, key: str, sources: Mapping[str, str], prompts: Mapping[str, str] | None = None, tls_ca: str | None = None) -> None:
+def prove(url: str, key: str, sources: Mapping[str, str], prompts: Mapping[str, str] | None = None, tls_cert: str | None = None) -> None:
     """Ask every student the fixed conversations and compare their token ids.
 
     Args:
@@ -32,14 +33,14 @@ def prove(url: str, key: str, sources: Mapping[str, str], prompts: Mapping[str, 
         key: to send.
         sources: model folder or hub id by student.
         prompts: user turns by name, with `{question}`, compared too: the recipe's student_prompt and those of its benchmarks.
-        tls_ca: PEM file to trust besides what the machine does.
+        tls_cert: PEM file of the one certificate to trust; what the machine trusts where None.
 
     Raises:
         ServingError: a student does not answer, or its prompts differ.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(headers=headers, timeout=SECONDS, verify=certificates(tls_ca)) as client:
+    with httpx.Client(headers=headers, timeout=SECONDS, verify=certificates(tls_cert)) as client:
         for arm, source in sources.items():
             _prove_one(client, url, arm, source, prompts or {})
 
@@ -77,10 +78,14 @@ def _served(client: httpx.Client, url: str, arm: str, messages: chat.Messages) -
     try:
         answer = client.post(f"{url}/chat/completions", json=body)
     except httpx.HTTPError as error:
-        raise ServingError("A student does not answer", seen=f"{arm}: {error!r}", do="see the logs of Ray Serve") from error
+        raise ServingError("A student does not answer", seen=f"{arm}: {error!r}", do=f"see {logs_folder()}/serve") from error
     served: list[int] | None = answer.json().get("prompt_token_ids") if answer.status_code == httpx.codes.OK else None
     if served is None:
-        raise ServingError("A student does not answer as it should", seen=f"{arm}: {answer.status_code} {answer.text[:200]}")
+        raise ServingError(
+            "A student does not answer as it should",
+            seen=f"{arm}: {answer.status_code} {answer.text[:200]}",
+            do=f"see {logs_folder()}/serve",
+        )
     return served
 
 

@@ -5,7 +5,9 @@ In: a `Record`, filled by the gate. Out: a JSON line per request in a file that 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+log = logging.getLogger("mixray.serving")
 MOST_LOG_BYTES = 256 * 2**20
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 
@@ -46,7 +49,8 @@ class AccessLog:
         """Open it for appending, for its owner alone to read."""
         self.path, self.most_bytes = Path(path), most_bytes
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._open()
+        self._file, self._has_told = _opened(self.path), False
+        self._num_bytes = os.fstat(self._file).st_size
 
     def write(self, record: Record) -> None:
         """Append a line; lines of several processes do not mix, since each is one write."""
@@ -60,18 +64,40 @@ class AccessLog:
         }  # fmt: skip
         data = json.dumps(line).encode() + b"\n"
         if self._num_bytes + len(data) > self.most_bytes:
-            os.replace(self.path, self.path.with_name(self.path.name + ".1"))
-            os.close(self._file)
-            self._open()
+            self._set_aside()
         self._num_bytes += os.write(self._file, data)
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
 
-    def _open(self) -> None:
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._num_bytes = os.fstat(self._file).st_size
+    def _set_aside(self) -> None:
+        """Begin a new file; where that fails the old one goes on growing, and the next line tries again."""
+        fresh, former = (self.path.with_name(self.path.name + ending) for ending in (".new", ".1"))
+        try:
+            opened = _opened(fresh)
+        except OSError as error:
+            self._tell_once(error)
+            return
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody else has moved it
+                os.replace(self.path, former)
+            os.replace(fresh, self.path)
+        except OSError as error:
+            os.close(opened)
+            self._tell_once(error)
+            return
+        os.close(self._file)
+        self._file, self._num_bytes, self._has_told = opened, 0, False
+
+    def _tell_once(self, error: OSError) -> None:
+        if not self._has_told:
+            log.warning("the access log %s cannot be set aside and goes on growing: %s", self.path, error)
+        self._has_told = True
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 class Metrics:

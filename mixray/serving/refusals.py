@@ -13,9 +13,18 @@ GONE = 499  # the client left before its answer; nobody is told, the log is
 class Refusal(Exception):
     """A request that gets an error in place of an answer."""
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None, retry_after_seconds: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        retry_after_seconds: int | None = None,
+        allow: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.param, self.retry_after_seconds = status, code, message, param, retry_after_seconds
+        self.status, self.code, self.message, self.param = status, code, message, param
+        self.retry_after_seconds, self.allow = retry_after_seconds, allow
 
     def body(self) -> bytes:
         """Return the JSON that tells it."""
@@ -28,6 +37,8 @@ class Refusal(Exception):
             headers.append((b"www-authenticate", b"Bearer"))
         if self.retry_after_seconds is not None:
             headers.append((b"retry-after", str(self.retry_after_seconds).encode()))
+        if self.allow:
+            headers.append((b"allow", ", ".join(self.allow).encode()))
         return headers
 
 

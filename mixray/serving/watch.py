@@ -7,14 +7,17 @@ detached one watches it: with the lease it ends Serve and itself. A private clus
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 NAMESPACE = "mixray"
 POLL_SECONDS = 2.0
+MOST_FAILURES = 300
+log = logging.getLogger("mixray.serving")
 
 
 class Lease:
@@ -36,10 +39,31 @@ class Watcher:
         import ray
         from ray import serve
 
-        while _lives(self.lease):
-            time.sleep(POLL_SECONDS)
-        serve.shutdown()
+        outlive(lambda: _lives(self.lease), lambda: time.sleep(POLL_SECONDS))
+        for _ in range(MOST_FAILURES):
+            try:
+                serve.shutdown()
+                break
+            except Exception:  # the controller may be on its way back
+                log.exception("the endpoint cannot be taken down yet")
+                time.sleep(POLL_SECONDS)
         ray.kill(ray.get_runtime_context().current_actor)
+
+
+def outlive(lives: Callable[[], bool], pause: Callable[[], None]) -> None:
+    """Return when the lease is gone, or when nobody could say for `MOST_FAILURES` looks on end: unwatched, no endpoint may stay up."""
+    num_failed = 0
+    while num_failed < MOST_FAILURES:
+        try:
+            if not lives():
+                return
+            num_failed = 0
+        except Exception as error:  # a cluster that is busy or restarts its head says nothing of the lease
+            num_failed += 1
+            if num_failed == 1:
+                log.warning("whether the driver lives cannot be seen now: %r", error)
+        pause()
+    log.error("whether the driver lives could not be seen %d times on end; the endpoint is taken down", num_failed)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 class Cued:
     """Students who say what they were asked; `model` tells how."""
 
-    names = ("echo", "slow", "gone", "breaks", "fails", "dies")
+    names = ("echo", "slow", "gone", "breaks", "fails", "dies", "endless")
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -51,6 +51,8 @@ class Cued:
             yield Answer(200, b"data: 1\n\n", streams=True)
             if model == "breaks":
                 raise Refusal(UNAVAILABLE, "student_unavailable", "gone", "model", 1)
+            while model == "endless":
+                yield b"data: " + b"x" * 2**16 + b"\n\n"
             yield b"data: 2\n\n"
             yield Answer(200, b"data: [DONE]\n\n", True, 7, 3)
         finally:

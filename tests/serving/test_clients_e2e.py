@@ -22,9 +22,12 @@ import openai
 import psutil
 import pytest
 from malformed import Request, malformed
+from ray import serve
 
 from mixray import recipe
 from mixray.serving import Endpoint, serve_students
+from mixray.serving.adapters import Group
+from mixray.serving.vigil import Vigil
 
 ARM, OTHER = "tiny.short", "tiny.untouched"
 KEYS = {"anna": "key-of-anna-0123456789", "bert": "key-of-bert-0123456789"}
@@ -252,12 +255,13 @@ def test_a_replica_killed_under_load_costs_time_but_no_answer(up: Up) -> None:
     def text(answer: httpx.Response) -> str:
         return str(answer.json()["choices"][0]["message"]["content"])
 
-    async def live() -> tuple[Counter[int], list[str], float]:
+    async def live() -> tuple[Counter[int], list[str], list[str], float]:
         limits = httpx.Limits(max_connections=NUM_CLIENTS)
         headers = {"authorization": f"Bearer {KEYS['anna']}"}
         url = f"{up.endpoint.url}/chat/completions"
         counts: Counter[int] = Counter()
         wrong: list[str] = []
+        news: list[str] = []
         async with httpx.AsyncClient(headers=headers, timeout=120, limits=limits) as client:
             calm = [text(await client.post(url, json=body(number))) for number in range(NUM_CLIENTS)]
             killed, recovered = 0.0, 0.0
@@ -282,12 +286,20 @@ def test_a_replica_killed_under_load_costs_time_but_no_answer(up: Up) -> None:
                 replica_of(ARM).kill()
                 killed = time.monotonic()
 
-            await asyncio.gather(kill(), *(ask(number) for number in range(NUM_CLIENTS)))
-        return counts, wrong, recovered - killed
+            async def stand_by() -> None:
+                vigil = Vigil([Group(name, "") for name in (ARM, OTHER)], may_sleep=False)
+                while len(news) < 2:
+                    news.extend(vigil.news(await asyncio.to_thread(serve.status)))
+                    await asyncio.sleep(0.5)
 
-    counts, wrong, seconds = asyncio.run(asyncio.wait_for(live(), 240))
+            await asyncio.gather(stand_by(), kill(), *(ask(number) for number in range(NUM_CLIENTS)))
+        return counts, wrong, news, recovered - killed
+
+    counts, wrong, news, seconds = asyncio.run(asyncio.wait_for(live(), 240))
     print(f"recovered {seconds:.1f} s after the kill: {dict(counts)}")
     assert not wrong
+    assert news[0].startswith(f"{ARM}: gone (")
+    assert news[1] == f"{ARM}: back"
     assert set(counts) <= {200, 503}
     assert counts[503] > 0
     other = up.asking().chat.completions.create(model=OTHER, messages=MESSAGES, max_tokens=2)

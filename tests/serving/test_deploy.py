@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
-from certificate import self_signed
+from certificate import self_signed, signed_by_another
 from command_line import called
 from gated import CHAT, GOOD, gate, question
 from pydantic import ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.errors import RecipeError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import deploy
@@ -37,7 +39,8 @@ def test_the_configuration_is_what_ray_serve_reads_and_holds_no_key(monkeypatch:
         "models": {"short": "/models/short"},
         "serve": {"replicas": [0, 4], "limits": {"max_tokens": 100}, "keys_file": "/etc/mixray/keys"},
     }
-    assert (schema.http_options.host, schema.http_options.port) == ("127.0.0.1", 8123)
+    assert (schema.http_options.host, schema.http_options.port) == ("0.0.0.0", 8123), "loopback is out of reach inside a pod"
+    assert deploy.configuration({}, Serve(host="127.0.0.1"))["http_options"]["host"] == "127.0.0.1", "a host that is named counts"
     assert schema.http_options.model_dump()["ssl_certfile"] == "/c"
     assert "nobody-may-see" not in text
 
@@ -45,6 +48,9 @@ def test_the_configuration_is_what_ray_serve_reads_and_holds_no_key(monkeypatch:
 def test_a_cluster_without_a_key_or_with_wrong_settings_refuses_to_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MIXRAY_API_KEY", raising=False)
     with pytest.raises(ServingError, match="no key for its clients"):
+        deploy.application({"models": {}, "serve": {}})
+    monkeypatch.setenv("MIXRAY_API_KEY", "0123456789")
+    with pytest.raises(ServingError, match="too short"):
         deploy.application({"models": {}, "serve": {}})
     with pytest.raises(RecipeError, match="replica"):
         deploy.application({"models": {}, "serve": {"replica": 1}})
@@ -59,7 +65,7 @@ def test_the_command_writes_it_for_folders_by_name(random_student: str, tmp_path
     assert set(args["models"]) == {Path(random_student).name, "twin", "student-s"}
     assert args["models"]["twin"] == random_student
     assert args["serve"] == {"max_ongoing": 7}
-    assert told["http_options"]["port"] == 9000
+    assert told["http_options"] == {"host": "0.0.0.0", "port": 9000}
     assert called(*given) == 0
     assert "import_path: mixray.serving.deploy:application" in capfd.readouterr().out
 
@@ -116,20 +122,41 @@ def test_adapters_share_an_engine_where_base_tokenizer_and_settings_are_one(rand
     assert [group.names for group in groups(sources, Serve())] == [("a",), ("b",), ("c",), ("untouched",)]
 
 
-def test_the_door_speaks_https_to_those_who_trust_its_certificate(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
+@contextlib.contextmanager
+def https(certificate: str, key: str) -> Iterator[str]:
+    """Have a gate behind a door with a certificate; give its URL."""
     door = Door("127.0.0.1", 0, certificate, key)
     listener = door.listener()
-    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
     server = door.server(gate())
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    with pytest.raises(httpx.ConnectError, match="certificate"):
-        httpx.get(f"{url}/health")
-    with httpx.Client(verify=certificates(certificate), headers=GOOD) as client:
-        assert client.get(f"{url}/health").json() == {"status": "ok"}
-        assert client.post(url + CHAT, json=question()).status_code == 200
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize("make", [self_signed, signed_by_another])
+def test_the_endpoint_knows_its_own_certificate_whatever_host_it_names_and_whoever_signed_it(
+    make: Callable[[Path], tuple[str, str]], tmp_path: Path
+) -> None:
+    certificate, key = make(tmp_path)
+    with https(certificate, key) as url:
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            httpx.get(f"{url}/health")
+        with httpx.Client(verify=certificates(certificate), headers=GOOD) as client:
+            assert client.get(f"{url}/health").json() == {"status": "ok"}
+            assert client.post(url + CHAT, json=question()).status_code == 200
+
+
+def test_it_takes_no_other_certificate_for_its_own_not_even_one_of_the_same_signer(tmp_path: Path) -> None:
+    own, _ = signed_by_another(tmp_path, "own.example")
+    with (
+        https(*signed_by_another(tmp_path, "other.example")) as url,
+        httpx.Client(verify=certificates(own)) as client,
+        pytest.raises(httpx.ConnectError, match="certificate"),
+    ):
+        client.get(f"{url}/health")

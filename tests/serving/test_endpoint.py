@@ -64,7 +64,7 @@ def test_parity_holds_for_the_students_own_prompts_and_for_no_others(two_models:
     assert "Ana has 12" in str(caught.value.seen)
     assert "around token 9 of" in str(caught.value.seen)
     assert "Anna has 1" in str(caught.value.rule)
-    with serving(served(source, lambda ids: None)) as url, pytest.raises(ServingError, match="does not answer as it should"):
+    with serving(served(source, lambda ids: None)) as url, pytest.raises(ServingError, match=r"does not answer as it should.*logs/serve"):
         prove(url, "key", {"arm": source})
 
 
@@ -83,12 +83,6 @@ def test_a_student_whose_template_changed_after_training_is_found_out(two_models
     assert "would be asked 'You are" in str(caught.value.seen)
     assert "around token 0 of" in str(caught.value.seen)
     assert "it was trained on '<|im_start|>user" in str(caught.value.rule)
-
-
-def test_an_endpoint_for_others_needs_a_key_of_its_own(two_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MIXRAY_API_KEY", raising=False)
-    with pytest.raises(ServingError, match="needs a key of your own"), serve_students(two_models, Serve(host="0.0.0.0", port=0)):
-        pytest.fail("an endpoint came up that anybody could find, with a key that nobody chose")
 
 
 def test_of_a_traceback_the_user_is_told_the_last_error_in_one_line() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,15 @@ def test_the_key_opens_the_listed_routes_and_no_others() -> None:
     assert "/tokenize" not in ROUTES
 
 
+def test_a_route_asked_in_the_wrong_way_says_which_is_right() -> None:
+    async def ask() -> list[tuple[int, str]]:
+        async with client(gate()) as asking:
+            answers = [await asking.get(CHAT, headers=GOOD), await asking.delete("/v1/models", headers=GOOD)]
+            return [(answer.status_code, answer.headers["allow"]) for answer in answers]
+
+    assert run(ask()) == [(405, "POST"), (405, "GET, HEAD")]
+
+
 def test_each_of_several_keys_opens_and_is_told_apart_in_the_log_without_being_in_it(tmp_path: Path) -> None:
     keys = Keys.of([("anna", "key-of-anna"), ("bert", "key-of-bert")])
     app = gate(log=tmp_path / "log", keys=keys)
@@ -68,7 +77,7 @@ def test_readiness_is_that_of_every_student() -> None:
             return await asking.get("/ready")
 
     answer = run(ask())
-    assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "students": 6, "answering": 5})
+    assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "students": 7, "answering": 6})
 
 
 def test_a_student_hears_what_is_known_and_said_and_nothing_else() -> None:
@@ -211,6 +220,33 @@ def test_the_log_is_set_aside_when_it_is_full(tmp_path: Path) -> None:
     sizes = [(tmp_path / name).stat().st_size for name in ("log", "log.1")]
     assert all(0 < size <= 1000 for size in sizes)
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_cannot_be_set_aside_goes_on_and_is_set_aside_when_it_can(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from mixray.serving.records import AccessLog, Record
+
+    log = AccessLog(tmp_path / "log", most_bytes=1000)
+    (tmp_path / "log.new").mkdir()
+    for number in range(20):
+        log.write(Record(str(number), "GET", "/health"))
+    assert len((tmp_path / "log").read_text().splitlines()) == 20
+    assert len([record for record in caplog.records if "cannot be set aside" in record.message]) == 1
+    (tmp_path / "log.new").rmdir()
+    log.write(Record("20", "GET", "/health"))
+    assert [json.loads(line)["id"] for line in (tmp_path / "log").read_text().splitlines()] == ["20"]
+    assert len((tmp_path / "log.1").read_text().splitlines()) == 20
+
+
+def test_what_a_client_sends_cannot_act_on_the_terminal_of_who_reads_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Quoting(Cued):
+        async def ask(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Any]:
+            raise ValueError(body["messages"][0]["content"])
+            yield
+
+    evil = "\x1b[2J\u202egnp.exe"
+    assert run(posted(question(messages=[{"role": "user", "content": evil}]), gate(Quoting()))).status_code == 500
+    assert "gnp.exe" in caplog.text
+    assert not set(caplog.text) & {"\x1b", "\u202e"}
 
 
 def test_a_full_disk_costs_lines_of_the_log_and_no_answers() -> None:

@@ -14,7 +14,7 @@ from certificate import self_signed
 from ray import serve
 
 from mixray import evaluation, recipe, rows
-from mixray.completions import certificates
+from mixray.certificates import certificates
 from mixray.serving import serve_students
 from mixray.store import Store
 from mixray.verify import POLICY, verify
@@ -90,7 +90,7 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_student_alone_holds_the_gate_itself_and_speaks_https(two_models: dict[str, Path], tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
-    files = {"tls_cert": certificate, "tls_key": key, "tls_ca": certificate, "access_log": str(tmp_path / "log")}
+    files = {"tls_cert": certificate, "tls_key": key, "access_log": str(tmp_path / "log")}
     settings = SERVE.model_copy(update={**files, "direct": True, "max_model_len": 512})
     with serve_students(
         {"short": two_models["tiny.short"]}, settings, key="s3cret", prompts={"student_prompt": "Q: {question}"}

@@ -1,11 +1,15 @@
-"""Serve in a cluster that outlives its driver: when the driver is gone, so is the endpoint."""
+"""Serve in a cluster that outlives its driver: when the driver is gone, so is the endpoint, and who stands by it is told."""
 
 from __future__ import annotations
 
+import io
 import time
 
 import pytest
 
+from mixray.errors import ServingError
+from mixray.progress import Display
+from mixray.serving.vigil import Vigil, stand_by
 from mixray.serving.watch import NAMESPACE, watched
 
 
@@ -36,5 +40,7 @@ def test_serve_ends_with_the_lease_and_not_before() -> None:
             while running() and time.monotonic() < deadline:
                 time.sleep(0.5)
             assert not running()
+        with pytest.raises(ServingError, match="taken down by somebody else"):
+            stand_by(Vigil([], may_sleep=False), Display(io.StringIO()))
     finally:
         serve.shutdown()

@@ -1,25 +1,29 @@
-"""Strangers whose heads never end, on a real socket."""
+"""Strangers whose heads never end and clients who never read, on a real socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import gated
 
+from mixray.recipe import Limits
 from mixray.serving.door import Door
+from mixray.serving.gate import Gate
 
 LIMIT_BYTES = 1000
 PATIENCE_SECONDS = 0.3
 
 
 @contextlib.asynccontextmanager
-async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connection(app: Gate | None = None) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Have a gate behind a door with narrow limits, and one connection to it."""
-    door = Door("127.0.0.1", 0, header_bytes=LIMIT_BYTES, head_seconds=PATIENCE_SECONDS)
+    limits = Limits(header_bytes=LIMIT_BYTES, body_seconds=PATIENCE_SECONDS, unread_seconds=PATIENCE_SECONDS)
+    door = Door("127.0.0.1", 0, limits=limits)
     listener = door.listener()
-    server = door.server(gated.gate())
+    server = door.server(app or gated.gate())
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)
@@ -75,3 +79,26 @@ def test_a_body_may_be_larger_than_a_head() -> None:
             return await reader.readuntil(b"\r\n")
 
     assert gated.run(told()).startswith(b"HTTP/1.1 401 ")
+
+
+async def asked_for_much(slowly: bool) -> int:
+    """Have a client ask for an endless stream, read it slowly or not at all, and return how many places are taken some time later."""
+    students = gated.Cued()
+    app = gated.gate(students)
+    async with connection(app) as (reader, writer):
+        body = json.dumps(gated.question("endless", stream=True)).encode()
+        head = f"POST {gated.CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nauthorization: "
+        writer.write(head.encode() + gated.GOOD["authorization"] + b"\r\n\r\n" + body)
+        await reader.readuntil(b"\r\n\r\n")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 5 * PATIENCE_SECONDS
+        while loop.time() < end and app.shared.places.num_ongoing:
+            await asyncio.sleep(PATIENCE_SECONDS / 20)
+            if slowly:
+                await reader.read(2**22)
+        return app.shared.places.num_ongoing
+
+
+def test_a_client_that_does_not_read_its_answer_loses_its_place_and_a_slow_one_does_not() -> None:
+    assert gated.run(asked_for_much(slowly=False)) == 0
+    assert gated.run(asked_for_much(slowly=True)) == 1
