@@ -132,7 +132,7 @@ def evaluate(recipe: Recipe, store: Store, display: Display) -> list[Arm]:
 
 def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefact | None = None) -> tuple[Artefact, Artefact | None]:
     """Ask one model by itself: an artefact of the store, a model, or one behind an endpoint; return its scores and budgets."""
-    exam = exam_of(store, alone.evaluate, alone.student_prompt, alone.seed)
+    exam = exam_of(store, alone.evaluate, alone.student_prompt, alone.seed, alone.serve)
     student, here = alone.student, alone.student.is_taught
     asked = evaluation.handle(store, alone.name, trained or student, exam)
     scores = judged_scores(asked, exam, trained)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training, verify
 from mixray.errors import RecipeError
-from mixray.recipe import Evaluate, LlmJudge, Merge, ProblemSet, Recipe, Student, Train, nearest
+from mixray.recipe import Evaluate, LlmJudge, Merge, ProblemSet, Recipe, Serve, Student, Train, nearest
 from mixray.shifts import Answered
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
@@ -138,7 +138,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
         MixrayError: a model is missing or a problem file cannot be read.
     """
     source = problems.handle(store, "train", recipe.problems)
-    asked_of_students = exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed)
+    asked_of_students = exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed, recipe.serve)
     used = sorted(recipe.teachers if every_teacher else {pool for blend in recipe.mixtures.values() for pool in blend.names})
     asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe.problems)) for name in used}
     judge, pools = recipe.judge, dict(asked)
@@ -161,14 +161,14 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
     return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
 
 
-def exam(store: Store, evaluate: Evaluate, student_prompt: str, seed: int) -> evaluation.Exam:
+def exam(store: Store, evaluate: Evaluate, student_prompt: str, seed: int, serve: Serve) -> evaluation.Exam:
     """Return what is asked, with or without a recipe.
 
     Raises:
         SourceError: a problem file is missing.
     """
     benchmarks = {name: problems.handle(store, name, asked_of.problem_set) for name, asked_of in evaluate.benchmarks.items()}
-    return evaluation.Exam(benchmarks, evaluate, student_prompt, seed, evaluation.Rule(verify.verify, verify.POLICY))
+    return evaluation.Exam(benchmarks, evaluate, student_prompt, seed, evaluation.Rule(verify.verify, verify.POLICY), serve)
 
 
 def rule(source: ProblemSet) -> teachers.Rule:

@@ -82,5 +82,13 @@ def test_its_word_counts_and_the_rules_stays_beside_it(scores: Artefact, exam: e
     assert scores.outcome["benchmarks"]["sums"]["accuracy"] == 1 / 7
 
 
+def test_scores_of_an_earlier_version_that_told_less_of_the_asking_can_be_judged(scores: Artefact, exam: evaluation.Exam) -> None:
+    old = scores.store.artefact("scores", "old", {})
+    score.commit(old, scores.read_table(), exam, {"seconds": 1.0})
+    judged = opinions.handle(old, scores.store.artefact("judgements", "old", {}), a_judge("not_right"), None)
+    out = opinions.run(judged, old, exam, {}, {}).outcome
+    assert ("num_adopted" in out, "through" in out, out["seconds"]) == (False, False, 1.0)
+
+
 def a_judge(asked: Any) -> recipe.LlmJudge:
     return recipe.LlmJudge(teacher=recipe.RemoteTeacher(endpoint="https://example.org/v1", model="judge"), asked=asked)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from hub import COMMIT, Hub
 from loopback import serving
 
 from mixray import completions, evaluation, recipe, rows
@@ -373,3 +374,31 @@ def test_the_handle_depends_on_what_is_asked_and_not_on_how_fast(store: Store) -
     assert handle(store) != handle(store, EVALUATE.model_copy(update={"benchmarks": {"sums": prompted}}))
     assert json.loads(json.dumps(handle(store).made_by)) == handle(store).made_by
     assert score.MAX_ERROR_SHARE < 1 / 20
+
+
+def test_scores_are_named_by_what_of_serving_changes_answers_and_by_nothing_else(store: Store) -> None:
+    whole = store.artefact("students", "arm", {"train": {"lora": None}})
+    lora = store.artefact("students", "arm", {"train": {"lora": {"rank": 8}}})
+
+    def name(student: Artefact | recipe.Student, through: str = "endpoint", **serve: Any) -> str:
+        of = exam(store, EVALUATE.model_copy(update={"through": through}))
+        return evaluation.handle(store, "arm", student, replace(of, serve=recipe.Serve(**serve))).hash
+
+    for student in (whole, recipe.Student(model="tiny:short")):
+        assert name(student, port=1, keys_file="keys", replicas=3, threads=1, students_at_once=1, kv_cache_bytes=1) == name(student)
+        assert len({name(student), name(student, engine={"dtype": "half"}), name(student, max_model_len=512)}) == 3
+        assert name(student, adapters="shared") == name(student), "it has no adapters"
+    assert name(lora, adapters="shared") != name(lora)
+    assert name(lora, "engine", adapters="shared") == name(lora), "an engine of its own has merged weights"
+
+
+def test_an_untouched_student_of_the_hub_is_named_by_the_commit_its_id_stands_for(store: Store, hub: Hub) -> None:
+    told = evaluation.handle(store, "arm", recipe.Student(model="me/half"), exam(store))
+    assert told.made_by["settings"]["student"] == f"me/half@{COMMIT}"
+    hub.token = "another"  # it refuses us: the id alone is what is known
+    assert evaluation.handle(store, "arm", recipe.Student(model="me/other"), exam(store)).made_by["settings"]["student"] == "me/other"
+
+
+def test_an_engine_has_the_threads_the_recipe_says() -> None:
+    threads = [evaluation.EngineStudent("tiny:short", recipe.Serve(threads=given), EVALUATE, 1000).settings.threads for given in (3, None)]
+    assert threads == [3, 1]
