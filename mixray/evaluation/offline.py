@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mixray import chat, form, recipe
 from mixray.engine import CPU_ARGUMENTS, FIXED_ARGUMENTS, BadRequest, Completion, EngineSettings, Sampling, Vllm
 from mixray.errors import EvaluationError, MixrayError
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Question
 from mixray.models import resolve
 from mixray.ray_data import own_error
@@ -45,7 +45,7 @@ class EngineStudent:
         if actor is not None:
             ray.kill(actor)
 
-    async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
+    async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[StudentAnswer]:
         """Yield the answers as they come.
 
         Raises:
@@ -67,7 +67,7 @@ class EngineStudent:
             except RayError as error:
                 raise _failed(self.settings.model, error) from error
 
-    def _answers(self, questions: list[Question]) -> Iterator[Answer]:
+    def _answers(self, questions: list[Question]) -> Iterator[StudentAnswer]:
         import ray
 
         if self._actor is None:
@@ -102,7 +102,7 @@ class EngineActor:
         self.tokenizer = chat.load_tokenizer(settings.model)
         self.at_once = int(settings.arguments["max_num_seqs"])
 
-    def answers(self, questions: list[Question]) -> Iterator[Answer]:
+    def answers(self, questions: list[Question]) -> Iterator[StudentAnswer]:
         """Yield an answer per question as they end; the engine is given a question when it has room, and its seconds count from there."""
         waiting = iter(enumerate(questions))
         asked: dict[str, _Asked] = {}
@@ -112,7 +112,7 @@ class EngineActor:
                 try:
                     asked[str(number)] = self._add(str(number), question)
                 except (BadRequest, MixrayError) as error:
-                    yield Answer(question.name, "", "error", 0, 0.0, str(error))
+                    yield StudentAnswer(question.name, "", "error", 0, 0.0, str(error))
             if not self.engine.has_unfinished():
                 return
             for done in self.engine.step():
@@ -132,12 +132,12 @@ class _Asked(NamedTuple):
     began: float
 
 
-def _answer(done: Completion, asked: _Asked) -> Answer:
+def _answer(done: Completion, asked: _Asked) -> StudentAnswer:
     question, seconds = asked.question, time.monotonic() - asked.began
     if done.finish_reason not in ("stop", "length"):
-        return Answer(question.name, "", "error", 0, seconds, f"finish_reason {done.finish_reason!r}")
+        return StudentAnswer(question.name, "", "error", 0, seconds, f"finish_reason {done.finish_reason!r}")
     text = form.with_reasoning(done.text, "", done.finish_reason) if question.prompt_ids is None else done.text
-    return Answer(question.name, text, done.finish_reason, done.num_tokens, seconds, num_prompt_tokens=asked.num_prompt_tokens)
+    return StudentAnswer(question.name, text, done.finish_reason, done.num_tokens, seconds, num_prompt_tokens=asked.num_prompt_tokens)
 
 
 def _raised_at_start(error: Exception) -> bool:

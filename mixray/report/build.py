@@ -21,7 +21,7 @@ from mixray.report.scopes import WEIGHTED, Statistics, headline, scopes
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 7
+LAYOUT = 8
 NONE: Mapping[str, Artefact] = MappingProxyType({})
 
 
@@ -106,6 +106,7 @@ def build(
         "name": name,
         "confidence": settings.confidence,
         "num_resamples": settings.num_resamples,
+        "bootstrap": settings.bootstrap,
         "seed": seed,
         "headline": top,
         "scopes": [scope for scope in told if scope != WEIGHTED],

@@ -10,7 +10,7 @@ import pytest
 
 from mixray import evaluation, recipe, rows
 from mixray.evaluation import opinions, score
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Name
 from mixray.rows import SAMPLE_KINDS
 from mixray.store import Artefact, Store
@@ -42,7 +42,7 @@ def exam(tmp_path: Path) -> evaluation.Exam:
 @pytest.fixture
 def scores(exam: evaluation.Exam) -> Artefact:
     asked = exam.benchmarks["sums"].store.artefact("scores", "arm", {})
-    answers = {Name("sums", name, 0): Answer(Name("sums", name, 0), *said, 5, 0.1) for name, said in ANSWERS.items()}
+    answers = {Name("sums", name, 0): StudentAnswer(Name("sums", name, 0), *said, 5, 0.1) for name, said in ANSWERS.items()}
     score.commit(asked, score.judge(exam, exam.problems(), answers), exam, {"seconds": 1.0, "num_adopted": 0, "through": "endpoint"})
     return asked
 

@@ -179,8 +179,8 @@ def test_many_failures_end_in_an_error_and_the_next_run_asks_only_for_those(stor
 
 
 def test_a_small_benchmark_that_failed_is_not_lost_among_the_answers_of_a_large_one() -> None:
-    def asked(benchmark: str, number: int, finish_reason: str) -> client.Answer:
-        return client.Answer(Name(benchmark, f"p{number:04d}", 0), "", finish_reason, 0, 0.1, "HTTP 500")
+    def asked(benchmark: str, number: int, finish_reason: str) -> client.StudentAnswer:
+        return client.StudentAnswer(Name(benchmark, f"p{number:04d}", 0), "", finish_reason, 0, 0.1, "HTTP 500")
 
     answers = [asked("gsm8k", number, "stop") for number in range(5000)] + [asked("aime24", number, "error") for number in range(30)]
     with pytest.raises(EvaluationError, match="30 of 30 questions to arm failed in aime24"):
@@ -229,7 +229,7 @@ def test_torn_files_of_a_killed_run_cost_only_their_torn_line(store: Store, tmp_
     with Journal(handle(store)) as journal:
         for index in (1, 2):
             name = Name("sums", f"p{index:02}", 0)
-            journal.add(client.Answer(name, right(f"{index}+{index}?") + " ½\ud800", "stop", 7, 0.1))
+            journal.add(client.StudentAnswer(name, right(f"{index}+{index}?") + " ½\ud800", "stop", 7, 0.1))
     (file,) = Path(handle(store).work_path).iterdir()
     file.write_bytes(file.read_bytes()[:-20])
     (file.parent / "another.jsonl").write_bytes(b'\x00\x00\n{"name": 3}\n[]\n')
@@ -287,7 +287,7 @@ def test_a_store_without_appending_loses_what_came_since_the_last_flush_alone(s3
     now = [100.0]
     monkeypatch.setattr(journal_of.time, "monotonic", lambda: now[0])
     scores = s3_store.artefact("scores", "arm", {})
-    answers = [client.Answer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(4)]
+    answers = [client.StudentAnswer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(4)]
     left_open = Journal(scores)
     left_open.add(answers[0])
     now[0] += journal_of.FLUSH_SECONDS
