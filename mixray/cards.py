@@ -9,8 +9,8 @@ from typing import Any
 
 from mixray import report
 from mixray.errors import MixrayError
+from mixray.naming import UNTOUCHED
 from mixray.report import found
-from mixray.report.answers import UNTOUCHED
 from mixray.store import Artefact, Store
 from mixray.training import shelf
 from mixray.training.measured import TOLD_SETTINGS, Gap, Measured, Score

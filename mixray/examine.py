@@ -14,9 +14,10 @@ from functools import partial
 
 from mixray import evaluation, problems, serving, teachers
 from mixray.disk import disk_errors_explained
-from mixray.graph import Arm, asking, build_graph, judged_scores
-from mixray.graph import doubts as doubts_of
-from mixray.graph import exam as exam_of
+from mixray.graph import Arm, build_graph
+from mixray.judging import asking, judged_scores
+from mixray.judging import doubts as doubts_of
+from mixray.judging import exam as exam_of
 from mixray.models import resolve
 from mixray.progress import Display, StageProgress
 from mixray.recipe import Alone, Evaluate, ProblemSet, Recipe, Serve

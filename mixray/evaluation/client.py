@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mixray import form, recipe
-from mixray.completions import COMPLETIONS, Client, KeyRefused, Refused, Reply, read_completion, read_reply
+from mixray.completions import COMPLETIONS, Client, KeyRefused, Refused
 from mixray.errors import EvaluationError
 from mixray.evaluation.exam import Name, Question
+from mixray.reply import Reply, read_completion, read_reply
 
 MAX_TRIES = 6
 # vLLM's own sampling parameters. A model's generation_config would have its way with those that are not said; other servers know none of

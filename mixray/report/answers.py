@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixray.errors import MixrayError
+from mixray.naming import UNTOUCHED
 from mixray.report.intervals import Block
 from mixray.report.samples import Answers, read_answers
 from mixray.store import Artefact
-
-UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)

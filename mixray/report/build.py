@@ -104,9 +104,7 @@ def build(
     figures = {name: of.figures for name, of in trained.items()}
     return {
         "name": name,
-        "confidence": settings.confidence,
-        "num_resamples": settings.num_resamples,
-        "bootstrap": settings.bootstrap,
+        **settings.model_dump(mode="json", include={"confidence", "num_resamples", "bootstrap"}),
         "seed": seed,
         "headline": top,
         "scopes": [scope for scope in told if scope != WEIGHTED],

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mixray.report.answers import UNTOUCHED, SeedGroup
+from mixray.naming import UNTOUCHED
+from mixray.report.answers import SeedGroup
 from mixray.report.samples import Answers, Flags
 from mixray.rows import keyed_draw
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixray.naming import UNTOUCHED
 from mixray.report import numerals
-from mixray.report.answers import UNTOUCHED
 
 Row = Mapping[str, Any]
 TOLD = ("hard - easy", "mix - best single", "merge - easy", "merge - hard", "merge - mix")

@@ -20,10 +20,11 @@ from typing import Any
 import httpx
 
 from mixray.chat import Messages
-from mixray.completions import Client, KeyRefused, Refused, Reply, completions_url, read_reply
+from mixray.completions import Client, KeyRefused, Refused, completions_url
 from mixray.errors import TeacherError
 from mixray.form import with_reasoning
 from mixray.recipe import RemoteTeacher
+from mixray.reply import Reply, read_reply
 from mixray.rows import digest
 from mixray.teachers.replies import Replies
 from mixray.teachers.source import BadRequest, TeacherAnswer

@@ -19,7 +19,7 @@ import pytest
 from fastapi import FastAPI, Request
 from loopback import serving
 
-from mixray import evaluation, examine, graph, recipe
+from mixray import evaluation, examine, judging, recipe
 from mixray.evaluation.journal import Journal
 from mixray.progress import Display
 from mixray.store import Artefact, Store
@@ -35,7 +35,7 @@ def examined(store: Store, through: str, **settings: Any) -> tuple[evaluation.Ex
     """Return an exam of tiny problems and what its answers are to be called."""
     evaluate = recipe.Evaluate.model_validate({"benchmarks": {"sums": PROBLEMS}, "max_tokens": 200, "through": through, **settings})
     examine.read_problems(examine.benchmark_sets(evaluate), store, Display(quiet=True))
-    exam = graph.exam(store, evaluate, "{question}", 0, recipe.Serve())
+    exam = judging.exam(store, evaluate, "{question}", 0, recipe.Serve())
     scores = evaluation.handle(store, "short", recipe.Student(model=MODEL), exam)
     return exam, examine.Sitting(scores, evaluation.budgets.handle(scores, exam) if evaluate.budgets else None)
 

@@ -23,9 +23,9 @@ from misbehaving_endpoint import FINE, NUM_PROMPT_TOKENS, NUM_RESPONSE_TOKENS, M
 
 from mixray import completions
 from mixray.chat import Messages, ask
-from mixray.completions import Reply
 from mixray.errors import TeacherError
 from mixray.recipe import RemoteTeacher
+from mixray.reply import Reply
 from mixray.store import Store
 from mixray.teachers.endpoint import EndpointSource, answer, read_key, request_body
 from mixray.teachers.replies import Replies
