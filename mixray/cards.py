@@ -9,11 +9,11 @@ from typing import Any
 
 from mixray import report
 from mixray.errors import MixrayError
+from mixray.naming import UNTOUCHED
 from mixray.report import found
-from mixray.report.answers import UNTOUCHED
 from mixray.store import Artefact, Store
 from mixray.training import shelf
-from mixray.training.measured import ASKED, Gap, Measured, Score
+from mixray.training.measured import TOLD_SETTINGS, Gap, Measured, Score
 
 
 def measured(store: Store, student: Artefact) -> Measured:
@@ -62,4 +62,4 @@ def _alone(scores: Artefact) -> list[Score]:
 
 def _asked(scores: Artefact) -> dict[str, Any]:
     settings = scores.made_by["settings"]
-    return {key: settings[key] for key in ASKED if key in settings}
+    return {key: settings[key] for key in TOLD_SETTINGS if key in settings}

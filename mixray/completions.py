@@ -1,7 +1,7 @@
 """Asking an OpenAI-compatible endpoint one question, with as many tries as can help: the same for teachers and for students.
 
-In: the body of a chat completion. Out: what the endpoint replied, read, or a `Refused` that says why not. A key goes into one header and
-nowhere else: what an endpoint says of its troubles is told without it.
+In: the body of a completion. Out: what the endpoint replied, read as the caller wants (`mixray.reply`), or a `Refused` that says why not. A
+key goes into one header and nowhere else: what an endpoint says of its troubles is told without it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
 
 from mixray.certificates import certificates
-from mixray.rows import MOST_TOKENS
 
 # An endpoint that is full, starting or gone for a moment: asking again can help. Anything else is an answer. 520 to 529 are those of
 # the caches and gates that stand before many endpoints.
@@ -50,17 +48,6 @@ class Refused(Exception):
 
 class KeyRefused(Refused):
     """The endpoint knows no such key, or does not let it in: no other question would fare better."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a model said. A count of tokens is None where the endpoint does not tell it."""
-
-    text: str
-    reasoning: str  # what it thought before, where the endpoint tells the two apart
-    finish_reason: str
-    num_prompt_tokens: int | None
-    num_response_tokens: int | None
 
 
 class _Passing(Exception):
@@ -192,41 +179,6 @@ class Client:
 def completions_url(url: str, route: str = CHAT) -> str:
     """Return where questions are posted to, from a base URL up to and including /v1."""
     return f"{url.rstrip('/')}/{route}"
-
-
-def read_reply(reply: Any) -> Reply:
-    """Return the first choice of a chat completion.
-
-    Raises:
-        ValueError: an error in place of an answer (some endpoints send it as a success), or an answer that is not text; KeyError and the
-            like where the reply has another shape.
-    """
-    message = _choice(reply)["message"]
-    reasoning = next((said for field in ("reasoning_content", "reasoning") if isinstance(said := message.get(field), str) and said), "")
-    return _reply(reply, message.get("content"), reasoning)
-
-
-def read_completion(reply: Any) -> Reply:
-    """Return the first choice of a text completion; raises as `read_reply` does."""
-    return _reply(reply, _choice(reply)["text"], "")
-
-
-def _choice(reply: Any) -> Any:
-    if reply.get("error") and not reply.get("choices"):
-        raise ValueError(f"an error in place of an answer: {json.dumps(reply['error'])}")
-    return reply["choices"][0]
-
-
-def _reply(reply: Any, text: Any, reasoning: str) -> Reply:
-    usage, finish_reason = reply.get("usage") or {}, reply["choices"][0]["finish_reason"]
-    text = text or ""
-    if not isinstance(text, str) or not isinstance(finish_reason, str):
-        raise ValueError(f"finish_reason {finish_reason!r} and content of type {type(text).__name__}")
-    return Reply(text, reasoning, finish_reason, _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

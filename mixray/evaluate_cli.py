@@ -52,19 +52,10 @@ def evaluate(
     else:
         trained = _student(store, student) if student else None
         about = {"model": trained.path if trained else model, "endpoint": endpoint, "key_env": key_env}
+        asked = {"benchmarks": _benchmarks(benchmark or [], num_problems)} | ({"preset": preset} if preset else {})
         turn = prompt or (_template(store, trained) if trained else None)
-        alone = parse_part(
-            Alone,
-            {
-                "name": name or name_of(trained.name if trained else str(model)),
-                "student": {key: value for key, value in about.items() if value is not None},
-                "student_prompt": turn,
-                "serve": {"port": 0},
-                "evaluate": {"benchmarks": _benchmarks(benchmark or [], num_problems)} | ({"preset": preset} if preset else {}),
-            },
-            overrides,
-        )
-        told = _alone(alone, trained, store, storage)
+        parts = {"name": name, "student": about, "student_prompt": turn, "evaluate": asked, "serve": {"port": 0}}
+        told = _alone(_parsed(parts, trained, overrides), trained, store, storage)
     if as_json:
         print(json.dumps(told, indent=2))
     else:
@@ -79,6 +70,13 @@ def _recipe(recipe: str, store: Store, storage: str, overrides: list[str] | None
         with Display(terminal.err) as display:
             arms = examine.evaluate(loaded, store, display)
     return [_told(arm.scores, arm.budgets) for arm in arms]
+
+
+def _parsed(parts: dict[str, Any], trained: Artefact | None, overrides: list[str] | None) -> Alone:
+    """Return whom to ask and how, of what was said on the command line; scores have the model's name where none was."""
+    about = {key: value for key, value in parts["student"].items() if value is not None}
+    name = parts["name"] or name_of(trained.name if trained else str(about["model"]))
+    return parse_part(Alone, {**parts, "name": name, "student": about}, overrides)
 
 
 def _alone(alone: Alone, trained: Artefact | None, store: Store, storage: str) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from functools import partial
 
 from mixray import evaluation, problems, serving, teachers
 from mixray.disk import disk_errors_explained
-from mixray.graph import Arm, asking, build_graph, judged_scores
-from mixray.graph import doubts as doubts_of
-from mixray.graph import exam as exam_of
+from mixray.graph import Arm, build_graph
+from mixray.judging import asking, judged_scores
+from mixray.judging import doubts as doubts_of
+from mixray.judging import exam as exam_of
 from mixray.models import resolve
 from mixray.progress import Display, StageProgress
 from mixray.recipe import Alone, Evaluate, ProblemSet, Recipe, Serve
@@ -143,7 +144,7 @@ def evaluate(recipe: Recipe, store: Store, display: Display) -> list[Arm]:
 
 def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefact | None = None) -> tuple[Artefact, Artefact | None]:
     """Ask one model by itself: an artefact of the store, a model, or one behind an endpoint; return its scores and budgets."""
-    exam = exam_of(store, alone.evaluate, alone.student_prompt, alone.seed)
+    exam = exam_of(store, alone.evaluate, alone.student_prompt, alone.seed, alone.serve)
     student, here = alone.student, alone.student.is_taught
     asked = evaluation.handle(store, alone.name, trained or student, exam)
     scores = judged_scores(asked, exam, trained)

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training, verify
-from mixray.errors import RecipeError
-from mixray.recipe import Evaluate, LlmJudge, Merge, ProblemSet, Recipe, Student, Train, nearest
+from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training
+from mixray.judging import asking, exam, judged_scores, rule
+from mixray.naming import UNTOUCHED, merge_names, mixture_names, refuse_a_name_twice
+from mixray.recipe import Merge, Recipe, Student, Train
 from mixray.shifts import Answered
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
-
-UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
         MixrayError: a model is missing or a problem file cannot be read.
     """
     source = problems.handle(store, "train", recipe.problems)
-    asked_of_students = exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed)
+    asked_of_students = exam(store, recipe.evaluate, recipe.student_prompt, recipe.seed, recipe.serve)
     used = sorted(recipe.teachers if every_teacher else {pool for blend in recipe.mixtures.values() for pool in blend.names})
     asked = {name: teachers.handle(store, name, recipe.teachers[name], source, recipe.seed, rule(recipe.problems)) for name in used}
     judge, pools = recipe.judge, dict(asked)
@@ -156,47 +155,9 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
                 mixes.append(mix)
             arms += [_taught(store, student, settings.model, mix, seed, asked_of_students) for seed in recipe.seeds]
         arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], asked_of_students)
-    _refuse_a_name_twice(arms)
+    refuse_a_name_twice([arm.name for arm in arms])
     arms = [replace(arm, shifts=_shifts(recipe, store, arm, asked_of_students)) for arm in arms]
     return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
-
-
-def exam(store: Store, evaluate: Evaluate, student_prompt: str, seed: int) -> evaluation.Exam:
-    """Return what is asked, with or without a recipe.
-
-    Raises:
-        SourceError: a problem file is missing.
-    """
-    benchmarks = {name: problems.handle(store, name, asked_of.problem_set) for name, asked_of in evaluate.benchmarks.items()}
-    return evaluation.Exam(benchmarks, evaluate, student_prompt, seed, evaluation.Rule(verify.verify, verify.POLICY))
-
-
-def rule(source: ProblemSet) -> teachers.Rule:
-    """Return how the teachers' answers to these problems are judged."""
-    return teachers.Rule(verify.verify, verify.POLICY, source.counts_unboxed)
-
-
-def asking() -> second_opinion.Asking:
-    """Return how a judge is asked and understood."""
-    return second_opinion.Asking(verify.judge_question, teachers.Rule(verify.read_opinions, verify.OPINION_POLICY, unboxed=False))
-
-
-def judged_scores(asked: Artefact, exam: evaluation.Exam, student: Artefact | None = None) -> Artefact:
-    """Return the scores that are reported: those asked, or the same with a judge's second opinions."""
-    judge = exam.evaluate.judge
-    if judge is None:
-        return asked
-    return evaluation.opinions.handle(asked, judgements(asked, judge, exam.seed), judge, student)
-
-
-def doubts(asked: Artefact, judge: LlmJudge) -> Artefact:
-    """Return the answers of an arm that a judge is asked about, as a problem set."""
-    return evaluation.opinions.doubts_handle(asked, judge, asking().rule.policy)
-
-
-def judgements(asked: Artefact, judge: LlmJudge, seed: int) -> Artefact:
-    """Return what a judge says about an arm's answers, as a pool."""
-    return teachers.handle(asked.store, asked.name, judge.teacher, doubts(asked, judge), seed, asking().rule, second_opinion.JUDGEMENTS)
 
 
 def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:
@@ -210,53 +171,6 @@ def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact],
         )  # fmt: skip
         mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of), train, matched))
     return mixes
-
-
-def mixture_names(recipe: Recipe) -> dict[str, tuple[str, float | None]]:
-    """Return {mixture: (blend, alpha)}: `<easy>` at 0 and `<hard>` at 1, between them `<blend>-<alpha>`; a blend of one mixture is that.
-
-    Where two blends share an end, its name carries the blend's: they need not hold the same problems.
-    """
-    swept = [blend for blend in recipe.mixtures.values() if blend.pools is None and not blend.stages]
-    ends = [end for blend in swept for end in {blend.hard, blend.easy}]
-    names: dict[str, tuple[str, float | None]] = {}
-    for blend_name, blend in recipe.mixtures.items():
-        for alpha in blend.alphas:
-            end = blend.easy if alpha == 0 else blend.hard if alpha == 1 else None
-            if blend not in swept:
-                name = blend_name
-            else:
-                name = f"{blend_name}-{alpha:g}" if end is None else end if ends.count(end) == 1 else f"{blend_name}-{end}"
-            if name in names or name == UNTOUCHED:
-                raise RecipeError("Two mixtures come to the same name", seen=name, rule="each alpha once", do="rename the blend")
-            names[name] = (blend_name, alpha)
-    return names
-
-
-def merge_names(recipe: Recipe) -> dict[str, tuple[str, float]]:
-    """Return {merged student: (merge, alpha)}: `<merge>-<alpha>`.
-
-    Raises:
-        RecipeError: a merge names no mixture, or its name is taken.
-    """
-    mixtures = mixture_names(recipe)
-    taken = {UNTOUCHED, *mixtures, *recipe.mixtures}
-    names: dict[str, tuple[str, float]] = {}
-    for merge_name, how in recipe.merges.items():
-        for role, mixture in (("hard", how.hard), ("easy", how.easy)):
-            if mixture not in mixtures:
-                raise RecipeError(
-                    f"A merge names no mixture: merges.{merge_name}.{role}",
-                    seen=mixture,
-                    rule=f"one of {', '.join(mixtures)}",
-                    do=f"name a mixture as `mixray plan` shows it{nearest(mixture, mixtures)}",
-                )
-        for alpha in how.alpha:
-            name = f"{merge_name}-{alpha:g}"
-            if {name, merge_name} & taken or name in names:
-                raise RecipeError("A merge has the name of a mixture or of another merge", seen=name, do="rename the merge")
-            names[name] = (merge_name, alpha)
-    return names
 
 
 def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], exam: evaluation.Exam) -> list[Arm]:
@@ -275,14 +189,6 @@ def _merged_arms(recipe: Recipe, store: Store, arms: list[Arm], exam: evaluation
             scores = judged_scores(asked, exam, weights)
             made.append(Arm(arm, student, model, None, seed, weights, asked, scores, merged, budgets=_budgets(asked, exam)))
     return made
-
-
-def _refuse_a_name_twice(arms: list[Arm]) -> None:
-    """An arm's name is its student's name at the endpoint: of two the second would answer for both."""
-    names = [arm.name for arm in arms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecipeError("Two arms come to the same name", seen=twice[0], rule="<student>-<mixture>-s<seed>", do="rename a student")
 
 
 def _untouched(store: Store, student: str, settings: Student, exam: evaluation.Exam) -> Arm:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
+from mixray import mixture_tables
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
 from mixray.recipe_file import load_recipe
-from mixray.store import Artefact, Store
+from mixray.store import Store
 from mixray.terminal import harmless, library_noise_in, print_table
 
 mixture = typer.Typer(help="Mixtures: the rows a student is trained on.", no_args_is_help=True)
@@ -25,8 +23,6 @@ mixture = typer.Typer(help="Mixtures: the rows a student is trained on.", no_arg
 MixtureArgument = Annotated[str, typer.Argument(metavar="MIXTURE", help="its name, hash, or both as `mixray mixture ls` shows them")]
 LicenseOption = Annotated[str | None, typer.Option("--license", help="of the data, for the card, such as apache-2.0; unknown where unset")]
 ForceOption = Annotated[bool, typer.Option("--force", help="replace a former export; nothing else is ever replaced")]
-MOST_CHARACTERS = 1500
-"""Of one turn of a sample row."""
 MOST_IDS = 5
 
 
@@ -53,31 +49,11 @@ def ls(storage: StorageOption = "./runs", as_json: JsonOption = False) -> None:
         print(json.dumps([{"mixture": item.folder, **out} for item, out in found], indent=2))
         return
     if found:
-        print_table(_figures(found))
+        print_table(mixture_tables.figures(found))
     elif not every:
         print(f"{storage} holds no mixture; `mixray mixture make RECIPE` makes some")
     if len(every) > len(found):
         print(f"not shown, of an earlier version: {', '.join(item.folder for item, out in every if not shelf.tells_its_pools(out))}")
-
-
-def _figures(found: list[tuple[Artefact, dict[str, Any]]]) -> Table:
-    table = Table("mixture", box=None, pad_edge=False)
-    for column in ("problems", "rows", "tokens", "loss tokens", "alpha"):
-        table.add_column(column, justify="right")
-    table.add_column("asked")
-    table.add_column("of the loss tokens")
-    for item, out in found:
-        totals = [sum(pool[count] for pool in out["pools"].values()) for count in ("rows", "tokens", "loss_tokens")]
-        trained = [f"{name} {pool['loss_tokens'] / max(totals[2], 1):.1%}" for name, pool in out["pools"].items()]
-        asked = ", ".join(f"{name} {share:.1%}" for name, share in out["shares"].items())
-        alpha = "-" if out["alpha"] is None else f"{out['alpha']:g}"
-        numbers = (f"{number:,}" for number in (out["num_problems"], *totals))
-        table.add_row(item.folder, *numbers, alpha, f"{asked} of the {_words(out['by'])}", ", ".join(trained))
-    return table
-
-
-def _words(count: str) -> str:
-    return count.replace("_", " ")
 
 
 @mixture.command("show")
@@ -101,68 +77,14 @@ def show(
     console = Console(soft_wrap=True)
     console.print(f"[bold]{escape(found.label)}[/bold]\n{out['num_rows']:,} rows over {out['num_problems']:,} problems")
     console.print(f"hard: {escape(out['hard'])}, easy: {escape(out['easy'])}; at most {out['max_tokens']:,} tokens")
-    console.print(f"\nshares asked (of the {_words(out['by'])}) and got")
-    print_table(_shares(out, shelf.shares_of(found)))
+    console.print(f"\nshares asked (of the {mixture_tables.words(out['by'])}) and got")
+    print_table(mixture_tables.shares(out, shelf.shares_of(found)))
     console.print("\nwhat each step left out; the last two choose among the rest")
-    print_table(_steps(out))
+    print_table(mixture_tables.steps(out))
     for column, cells in strata.items():
         console.print(f"\nby {column}; share before: of all rows before the first filter, share after: of this mixture's")
-        print_table(_strata(column, cells, list(out["pools"])))
-    _show_rows(rows)
-
-
-def _table(left: tuple[str, ...], right: list[str]) -> Table:
-    table = Table(*left, box=None, pad_edge=False)
-    for column in right:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _shares(out: dict[str, Any], shares: dict[str, dict[str, float | None]]) -> Table:
-    table = _table(("pool",), ["asked", "rows", "of all", "tokens", "of all", "loss tokens", "of all", "too long"])
-    for name, counts in out["pools"].items():
-        share = shares[name]
-        cells = [cell for count in ("rows", "tokens", "loss_tokens") for cell in (f"{counts[count]:,}", f"{share[count]:.1%}")]
-        asked = "-" if share["asked"] is None else f"{share['asked']:.1%}"
-        table.add_row(escape(name), asked, *cells, f"{out['dropped'].get(name, 0):,}")
-    return table
-
-
-def _steps(out: dict[str, Any]) -> Table:
-    """Return a row for each step: what it dropped, and what it left of each pool."""
-    pools = list(out["pools"])
-    table = _table(("step",), ["problems dropped", "rows dropped", "rows before", "rows left", *(f"{pool} left" for pool in pools)])
-    for step in out["steps"]:
-        of_pools = [step["pools"].get(pool, {"rows": 0})["rows"] for pool in pools]
-        left = sum(of_pools)
-        numbers = (step["dropped_problems"], step["dropped_rows"], left + step["dropped_rows"], left, *of_pools)
-        table.add_row(escape(step["step"]), *(f"{number:,}" for number in numbers))
-    return table
-
-
-def _strata(column: str, cells: list[dict[str, Any]], pools: list[str]) -> Table:
-    table = _table((column,), ["rows", "share before", "share after", "tokens", "loss tokens", *(f"{pool} rows" for pool in pools)])
-    for cell in cells:
-        shares = (f"{cell['share_before']:.1%}", f"{cell['share_after']:.1%}")
-        numbers = [cell["tokens"], cell["loss_tokens"], *(cell["pools"][pool]["rows"] for pool in pools)]
-        value = "-" if cell[column] is None else str(cell[column])
-        table.add_row(escape(harmless(value)), f"{cell['rows']:,}", *shares, *(f"{number:,}" for number in numbers))
-    return table
-
-
-def _show_rows(rows: list[dict[str, Any]]) -> None:
-    console = Console()
-    for row in rows:
-        turns = [Text(harmless(_clipped(turn["content"])), style="" if turn["role"] == "assistant" else "bold") for turn in row["messages"]]
-        facts = f"{row['num_tokens']:,} tokens, {row['num_loss_tokens']:,} of them trained; trace {row['trace_id']}"
-        body = Group(*(part for turn in turns for part in (turn, Text())), Text(harmless(facts)))
-        title = escape(harmless(f"{row['problem_id']} from {row['pool']}"))
-        console.print(Panel(body, title=title, title_align="left"))
-
-
-def _clipped(text: str) -> str:
-    more = len(text) - MOST_CHARACTERS
-    return text if more <= 0 else f"{text[:MOST_CHARACTERS]} ... ({more:,} more characters)"
+        print_table(mixture_tables.strata(column, cells, list(out["pools"])))
+    mixture_tables.show_rows(rows)
 
 
 @mixture.command("diff")
@@ -185,11 +107,11 @@ def diff(
     print(f"A: {one.folder}\nB: {two.folder}\n")
     for line in words.difference_in_words(found, MOST_IDS):
         print(harmless(line))
-    table = _table(("pool", "share of"), ["A", "B", "B - A"])
+    table = mixture_tables.empty(("pool", "share of"), ["A", "B", "B - A"])
     for pool in dict.fromkeys([*shares[0], *shares[1]]):
         for count in ("rows", "tokens", "loss_tokens"):
             a, b = (side.get(pool, {}).get(count) or 0.0 for side in shares)
-            table.add_row(escape(pool), _words(count), f"{a:.1%}", f"{b:.1%}", f"{(b - a) * 100:+.1f} points")
+            table.add_row(escape(pool), mixture_tables.words(count), f"{a:.1%}", f"{b:.1%}", f"{(b - a) * 100:+.1f} points")
     print()
     print_table(table)
 

@@ -6,8 +6,10 @@ anything imports it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from importlib import resources
@@ -16,6 +18,7 @@ from pathlib import Path
 from mixray.errors import MixrayError
 from mixray.rows import digest
 
+HUB_SECONDS = 10
 DANGEROUS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
 
 TOKENIZER_FILES = {
@@ -63,6 +66,24 @@ def name_of(model: str) -> str:
 def fingerprint(model: str) -> str:
     """Return what identifies a model in the hashes of artefacts: the content of a folder, or the id on the hub."""
     return _fingerprint(resolve(model), lambda path: path.name not in ("README.md", "manifest.json"))
+
+
+@functools.cache  # a run speaks of one commit, whatever is pushed meanwhile
+def revision(model: str) -> str | None:
+    """Return the commit that a hub id stands for today: as the hub tells or, where it cannot be asked, as it was last fetched.
+
+    None where that is not known, and for a folder.
+    """
+    source = resolve(model)
+    if Path(source).is_dir():
+        return None
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        return HfApi(endpoint=os.environ.get("HF_ENDPOINT")).model_info(source, timeout=HUB_SECONDS).sha
+    except Exception:  # the client, its transport and the hub each have errors of their own; whoever loads the model tells them
+        fetched = try_to_load_from_cache(source, "config.json")
+        return Path(fetched).parent.name if isinstance(fetched, str) else None
 
 
 def folder_fingerprint(folder: str) -> str:

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, shifts, teachers, training
 from mixray.disk import disk_errors_explained
 from mixray.examine import model_folders
-from mixray.graph import Arm, Graph, asking, build_graph, rule
+from mixray.graph import Arm, Graph, build_graph
+from mixray.judging import asking, rule
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
 from mixray.session import ray_session

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from loopback import serving
 
 from mixray import completions
-from mixray.completions import LONGEST_PAUSE_SECONDS, Client, KeyRefused, Refused, Reply, read_reply, retry_after
+from mixray.completions import LONGEST_PAUSE_SECONDS, Client, KeyRefused, Refused, retry_after
+from mixray.reply import Reply, read_reply
 
 KEY = "sk-do-not-show-me"
 NOW = 1_800_000_000.0

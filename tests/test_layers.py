@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
-    "forward", "card", "versions", "terminal", "certificates",
+    "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
 COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli"}
@@ -20,14 +20,17 @@ ALLOWED = {
     **{name: FLOOR | {name} for name in STAGES},
     "problems": FLOOR | {"problems", "tiny"},
     "tiny": FLOOR | {"tiny", "training", "verify"},
-    "graph": FLOOR | STAGES,
-    "examine": FLOOR | STAGES | {"graph"},
-    "pipeline": FLOOR | STAGES | {"graph", "examine"},
+    "judging": FLOOR | STAGES,
+    "graph": FLOOR | STAGES | {"judging"},
+    "examine": FLOOR | STAGES | {"graph", "judging"},
+    "pipeline": FLOOR | STAGES | {"graph", "examine", "judging"},
     "terminal": set(),
     "options": FLOOR | {"terminal"},
-    "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
+    "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options", "pool_tables"},
+    "pool_tables": FLOOR | STAGES | {"terminal"},
     "evaluate_cli": FLOOR | STAGES | {"graph", "examine", "terminal", "options"},
-    "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options"},
+    "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options", "mixture_tables"},
+    "mixture_tables": FLOOR | STAGES | {"terminal"},
     "conversation": FLOOR | {"training", "terminal"},
     "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options", "cards"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mixray.errors import MixrayError, RecipeError
-from mixray.graph import mixture_names
+from mixray.naming import mixture_names
 from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe, parse_recipe, shipped_recipes
 

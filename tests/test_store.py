@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixray import locks
+from mixray.committed import MANIFEST
 from mixray.errors import StoreError
 from mixray.rows import digest, keyed_draw
-from mixray.store import MANIFEST, Artefact, Store
+from mixray.store import Artefact, Store
 
 ROWS = pa.table({"problem_id": ["a", "b"], "right": [True, False]})
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from mixray import chat, form, rows
-from mixray.evaluation.client import Answer, Asker
+from mixray.evaluation.client import Asker, StudentAnswer
 from mixray.evaluation.exam import Exam, Name, Question
 from mixray.evaluation.journal import Journal
 from mixray.evaluation.score import ask, refuse_many_errors
@@ -126,7 +126,7 @@ def run(budgets: Artefact, scores: Artefact, model: str, exam: Exam, asker: Aske
 
 
 def _rows(
-    samples: Sequence[Mapping[str, Any]], budget: int, cuts: Mapping[Name, Cut], answers: Mapping[Name, Answer], exam: Exam
+    samples: Sequence[Mapping[str, Any]], budget: int, cuts: Mapping[Name, Cut], answers: Mapping[Name, StudentAnswer], exam: Exam
 ) -> list[dict[str, Any]]:
     """Return the rows of one budget, in the order of the samples."""
     same = ("finish_reason", "num_response_tokens", "answer", "verdict", "verdict_reason")
@@ -159,7 +159,7 @@ def _judge(forced: Sequence[tuple[dict[str, Any], str]], exam: Exam) -> None:
             row |= {"answer": verdict.answer, "verdict": verdict.verdict, "verdict_reason": verdict.verdict_reason}
 
 
-def _ended(cut: Cut, answer: Answer, closing: str) -> dict[str, Any]:
+def _ended(cut: Cut, answer: StudentAnswer, closing: str) -> dict[str, Any]:
     """Return a cut answer with its end: up to the brace that closes the closing's box, where it opens one."""
     text, reason = answer.response, answer.finish_reason
     _, box, inside = closing.rpartition(_BOX)

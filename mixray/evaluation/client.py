@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mixray import form, recipe
-from mixray.completions import COMPLETIONS, Client, KeyRefused, Refused, Reply, read_completion, read_reply
+from mixray.completions import COMPLETIONS, Client, KeyRefused, Refused
 from mixray.errors import EvaluationError
 from mixray.evaluation.exam import Name, Question
+from mixray.reply import Reply, read_completion, read_reply
 
 MAX_TRIES = 6
 # vLLM's own sampling parameters. A model's generation_config would have its way with those that are not said; other servers know none of
@@ -25,7 +26,7 @@ VLLM_SAMPLING: Mapping[str, Any] = {"top_k": 0, "min_p": 0.0, "repetition_penalt
 
 
 @dataclass(frozen=True)
-class Answer:
+class StudentAnswer:
     """What came back. `finish_reason` is stop, length or error; with error, `error` says why and there is no response."""
 
     name: Name
@@ -40,7 +41,7 @@ class Answer:
 class Asker(Protocol):
     """Whoever puts questions to one student."""
 
-    def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
+    def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[StudentAnswer]:
         """Yield one answer per question, in the order they come."""
 
     def close(self) -> None:
@@ -77,11 +78,11 @@ class Student:
     def close(self) -> None:
         """Nothing is up between two askings."""
 
-    async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
+    async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[StudentAnswer]:
         """Yield the answers in the order they come, with at most `concurrency` questions in flight."""
         waiting = iter(questions)
-        flying: set[asyncio.Task[Answer]] = set()
-        done: set[asyncio.Task[Answer]] = set()
+        flying: set[asyncio.Task[StudentAnswer]] = set()
+        done: set[asyncio.Task[StudentAnswer]] = set()
         client = Client(self.url, self._key, self.evaluate.timeout_seconds, MAX_TRIES, self.concurrency, self._tls_cert)
         try:
             while True:
@@ -98,7 +99,7 @@ class Student:
             await asyncio.gather(*flying, *done, return_exceptions=True)  # what several raised at once is told once
             await client.close()
 
-    async def ask(self, client: Client, question: Question) -> Answer:
+    async def ask(self, client: Client, question: Question) -> StudentAnswer:
         """Return the answer to one question, after as many tries as can help.
 
         Raises:
@@ -115,10 +116,10 @@ class Student:
                 "An endpoint refuses the key", seen=str(error), do="set a valid key and run again; the answers received are kept"
             ) from None
         except Refused as error:
-            return Answer(question.name, "", "error", 0, time.monotonic() - began, str(error))
+            return StudentAnswer(question.name, "", "error", 0, time.monotonic() - began, str(error))
         seconds = time.monotonic() - began
         told = form.with_reasoning(reply.text, reply.reasoning, reply.finish_reason)
-        return Answer(
+        return StudentAnswer(
             question.name,
             told if question.prompt_ids is None else reply.text,
             reply.finish_reason,

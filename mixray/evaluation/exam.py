@@ -6,12 +6,12 @@ In: problem artefacts, the recipe's `evaluate` part, the rule that judges. Out: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from mixray import chat, recipe, rows
 from mixray.chat import Messages
-from mixray.models import fingerprint
+from mixray.models import fingerprint, revision
 from mixray.store import Artefact, Store
 
 LAYOUT = 2
@@ -66,6 +66,8 @@ class Exam:
     seed: int
     """The same for every arm, so that arms are compared on the same draws."""
     rule: Rule
+    serve: recipe.Serve = field(default_factory=recipe.Serve)
+    """How students that we serve, or run in an engine, are up while they are asked."""
 
     def settings(self) -> dict[str, Any]:
         """Return what identifies the asking and judging in hashes: not how fast, nor by which way, but what is asked and how."""
@@ -119,8 +121,25 @@ def handle(store: Store, arm: str, student: Artefact | recipe.Student, exam: Exa
     inputs = {f"benchmark {name}": artefact for name, artefact in exam.benchmarks.items()}
     if isinstance(student, Artefact):
         inputs["student"] = student
+        settings |= served(exam, "lora" if student.made_by["settings"].get("train", {}).get("lora") else "whole")
     elif student.endpoint is None:
-        settings["student"] = fingerprint(student.model)
+        commit = revision(student.model)
+        settings["student"] = fingerprint(student.model) + (f"@{commit}" if commit else "")
+        settings |= served(exam, "whole")
     else:
         settings["student"] = student.model_dump(mode="json", include={"endpoint", "model", "request"})
     return store.artefact("scores", arm, settings, inputs)
+
+
+def served(exam: Exam, weights: Literal["whole", "lora"]) -> dict[str, Any]:
+    """Return what in the recipe's `serve` changes the answers of a student; nothing of its ports, keys, replicas, threads or GPUs.
+
+    What is as by default is left out: scores keep the names they had before a setting was there.
+    """
+    serve = exam.serve
+    told: dict[str, Any] = {"engine": dict(serve.engine)} if serve.engine else {}
+    if serve.max_model_len is not None:
+        told["max_model_len"] = serve.max_model_len
+    if weights == "lora" and serve.adapters != "merged" and exam.evaluate.through == "endpoint":
+        told["adapters"] = serve.adapters  # arithmetic beside the base model's rounds otherwise than merged weights
+    return {"served": told} if told else {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import JUDGED_BY, Name
 from mixray.store import Artefact
 
@@ -26,14 +26,14 @@ def _asked(made_by: dict[str, Any]) -> dict[str, Any]:
     return made_by | {"settings": {key: value for key, value in made_by["settings"].items() if key != JUDGED_BY}}
 
 
-def answers_of(scores: Artefact, failed: bool = False) -> dict[Name, Answer]:
+def answers_of(scores: Artefact, failed: bool = False) -> dict[Name, StudentAnswer]:
     """Return the answers of made scores; those that failed are left to be asked again, or are there `failed`."""
     answers = map(_answer, scores.read_table().to_pylist())
     return {answer.name: answer for answer in answers if failed or answer.finish_reason != "error"}
 
 
-def _answer(row: dict[str, Any]) -> Answer:
-    return Answer(
+def _answer(row: dict[str, Any]) -> StudentAnswer:
+    return StudentAnswer(
         name=Name(row["benchmark"], row["problem_id"], row["sample"]),
         response=row["response"],
         finish_reason=row["finish_reason"],

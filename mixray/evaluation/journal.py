@@ -13,7 +13,7 @@ import uuid
 from dataclasses import asdict
 from typing import BinaryIO
 
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Name
 from mixray.store import Artefact
 
@@ -39,7 +39,7 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    def read(self) -> dict[Name, Answer]:
+    def read(self) -> dict[Name, StudentAnswer]:
         """Return what earlier runs left, by question."""
         self.fs.invalidate_cache()
         if not self.fs.exists(self.folder):
@@ -53,7 +53,7 @@ class Journal:
                         kept[answer.name] = answer
         return kept
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: StudentAnswer) -> None:
         """Keep an answer, at once or with the next flush."""
         line = (json.dumps(asdict(answer), ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
         if self.is_local:
@@ -82,10 +82,10 @@ class Journal:
         return f"{self.folder}/{uuid.uuid4().hex}.jsonl"
 
 
-def _parse(line: bytes) -> Answer | None:
+def _parse(line: bytes) -> StudentAnswer | None:
     try:
         fields = json.loads(line)
         benchmark, problem_id, sample, budget = fields.pop("name")
-        return Answer(name=Name(str(benchmark), str(problem_id), int(sample), int(budget)), **fields)
+        return StudentAnswer(name=Name(str(benchmark), str(problem_id), int(sample), int(budget)), **fields)
     except (ValueError, TypeError, KeyError):  # the line of a killed run, cut anywhere: its question is asked again
         return None

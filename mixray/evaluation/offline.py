@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from mixray import chat, form, recipe
-from mixray.engine import STUDENT_CPU_SHARE, BadRequest, EngineSettings, Sampling, Vllm, student_arguments
+from mixray.engine import STUDENT_CPU_SHARE, BadRequest, Completion, EngineSettings, Sampling, Vllm, student_arguments
 from mixray.errors import EvaluationError, MixrayError
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Question
 from mixray.models import resolve
 from mixray.ray_data import own_error
@@ -27,8 +27,8 @@ class EngineStudent:
     """One model in an engine of its own, which is up from the first question until `close`."""
 
     def __init__(self, model: str, serve: recipe.Serve, evaluate: recipe.Evaluate, students_at_once: int = 1) -> None:
-        """Args are the model's folder or id, the engine's settings, how to ask, and how many engines share the machine's cores."""
-        threads = max(1, (os.cpu_count() or 1) // students_at_once)
+        """Args: the model, the engine's settings, how to ask, and how many engines share the cores where `serve.threads` is unset."""
+        threads = serve.threads or max(1, (os.cpu_count() or 1) // students_at_once)
         self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, student_arguments(serve), detokenize=True)
         self.sampling = Sampling(evaluate.temperature, evaluate.top_p, evaluate.max_tokens)
         self._actor: Any = None
@@ -41,7 +41,7 @@ class EngineStudent:
         if actor is not None:
             ray.kill(actor)
 
-    async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[Answer]:
+    async def ask_all(self, questions: Iterable[Question]) -> AsyncIterator[StudentAnswer]:
         """Yield the answers as they come.
 
         Raises:
@@ -63,7 +63,7 @@ class EngineStudent:
             except RayError as error:
                 raise _failed(self.settings.model, error) from error
 
-    def _answers(self, questions: list[Question]) -> Iterator[Answer]:
+    def _answers(self, questions: list[Question]) -> Iterator[StudentAnswer]:
         import ray
 
         if self._actor is None:
@@ -79,27 +79,44 @@ class EngineActor:
     def __init__(self, settings: EngineSettings, sampling: Sampling) -> None:
         self.engine = Vllm(settings, sampling)
         self.tokenizer = chat.load_tokenizer(settings.model)
+        self.at_once = int(settings.arguments["max_num_seqs"])
 
-    def answers(self, questions: list[Question]) -> Iterator[Answer]:
-        """Yield an answer per question as they end."""
-        asked: dict[str, tuple[Question, int]] = {}
-        began = time.monotonic()
-        for number, question in enumerate(questions):
-            try:
-                prompt = question.prompt_ids or chat.prompt_ids(self.tokenizer, question.messages)
-                self.engine.add(str(number), prompt, question.seed, question.max_tokens)
-                asked[str(number)] = question, len(prompt)
-            except (BadRequest, MixrayError) as error:
-                yield Answer(question.name, "", "error", 0, 0.0, str(error))
-        while self.engine.has_unfinished():
+    def answers(self, questions: list[Question]) -> Iterator[StudentAnswer]:
+        """Yield an answer per question as they end; the engine is given a question when it has room, and its seconds count from there."""
+        waiting = iter(enumerate(questions))
+        asked: dict[str, _Asked] = {}
+        while True:
+            while len(asked) < self.at_once and (numbered := next(waiting, None)) is not None:
+                number, question = numbered
+                try:
+                    asked[str(number)] = self._add(str(number), question)
+                except (BadRequest, MixrayError) as error:
+                    yield StudentAnswer(question.name, "", "error", 0, 0.0, str(error))
+            if not self.engine.has_unfinished():
+                return
             for done in self.engine.step():
-                question, num_prompt = asked.pop(done.request_id)
-                seconds = time.monotonic() - began
-                if done.finish_reason not in ("stop", "length"):
-                    yield Answer(question.name, "", "error", 0, seconds, f"finish_reason {done.finish_reason!r}")
-                    continue
-                text = form.with_reasoning(done.text, "", done.finish_reason) if question.prompt_ids is None else done.text
-                yield Answer(question.name, text, done.finish_reason, done.num_tokens, seconds, num_prompt_tokens=num_prompt)
+                yield _answer(done, asked.pop(done.request_id))
+
+    def _add(self, request_id: str, question: Question) -> _Asked:
+        prompt = question.prompt_ids or chat.prompt_ids(self.tokenizer, question.messages)
+        self.engine.add(request_id, prompt, question.seed, question.max_tokens)
+        return _Asked(question, len(prompt), time.monotonic())
+
+
+class _Asked(NamedTuple):
+    """A question the engine is at, and since when."""
+
+    question: Question
+    num_prompt_tokens: int
+    began: float
+
+
+def _answer(done: Completion, asked: _Asked) -> StudentAnswer:
+    question, seconds = asked.question, time.monotonic() - asked.began
+    if done.finish_reason not in ("stop", "length"):
+        return StudentAnswer(question.name, "", "error", 0, seconds, f"finish_reason {done.finish_reason!r}")
+    text = form.with_reasoning(done.text, "", done.finish_reason) if question.prompt_ids is None else done.text
+    return StudentAnswer(question.name, text, done.finish_reason, done.num_tokens, seconds, num_prompt_tokens=asked.num_prompt_tokens)
 
 
 def _raised_at_start(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixray.evaluation import outcome
 from mixray.evaluation.exam import Exam
 from mixray.evaluation.score import commit
 from mixray.recipe import LlmJudge
@@ -84,6 +85,6 @@ def run(judged: Artefact, scores: Artefact, exam: Exam, said: Mapping[str, str],
                     if opinion != "unknown":
                         row |= {"verdict": opinion, "verdict_reason": "judge"}
                 made.append(row)
-            kept = {key: scores.outcome[key] for key in ("seconds", "num_adopted", "through")}
+            kept = outcome.of_asking(scores.outcome)
             commit(judged, pa.Table.from_pylist(made, schema=SCORE), exam, kept | {"judged": len(said)} | dict(spent))
     return judged

@@ -36,6 +36,14 @@ def figures(samples: Sequence[Mapping[str, Any]], num_problems: int) -> dict[str
     }
 
 
+def of_asking(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the outcome of scores says of the asking, which other verdicts on the same answers keep.
+
+    An outcome written before one of these was told lacks it, and so will theirs.
+    """
+    return {key: told[key] for key in ("seconds", "num_adopted", "through") if key in told}
+
+
 def in_words(outcome: Mapping[str, Any]) -> str:
     """Return accuracies in one line, and what should be known before they are believed."""
     told = [f"{name} {out['accuracy']:.1%}" + _cut(out) for name, out in outcome["benchmarks"].items()]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixray.errors import StoreError
+from mixray.evaluation import outcome
 from mixray.evaluation.exam import Exam
 from mixray.evaluation.former import answers_of, sibling
 from mixray.evaluation.score import commit, judge
@@ -18,7 +19,6 @@ from mixray.store import Artefact
 
 Changes = Counter[tuple[str, str]]
 """How many verdicts went from one to another."""
-_KEPT = ("seconds", "num_adopted", "through")
 
 
 @dataclass
@@ -56,7 +56,7 @@ def judge_again(scores: Artefact, exam: Exam) -> Redone:
         after = judge(exam, problems, answers)
         redone = Redone(after.num_rows, _changed(before.to_pylist(), after.to_pylist()))
         if other != scores or redone.changes:
-            kept = {key: value for key, value in other.outcome.items() if key in _KEPT}
+            kept = outcome.of_asking(other.outcome)
             commit(scores, after, exam, kept, replace=other == scores)
             redone.readers = scores.store.readers(scores) if other == scores else []
     return redone

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mixray import form, rows
 from mixray.errors import EvaluationError
 from mixray.evaluation import outcome
-from mixray.evaluation.client import Answer, Asker
+from mixray.evaluation.client import Asker, StudentAnswer
 from mixray.evaluation.exam import Exam, Name, Problems, Question
 from mixray.evaluation.former import answers_of, sibling
 from mixray.evaluation.journal import Journal
@@ -57,7 +57,7 @@ def run(scores: Artefact, exam: Exam, asker: Asker, progress: StageProgress | No
     return scores
 
 
-def _there_already(scores: Artefact, names: Sequence[Name]) -> tuple[dict[Name, Answer], int]:
+def _there_already(scores: Artefact, names: Sequence[Name]) -> tuple[dict[Name, StudentAnswer], int]:
     """Return the answers that need not be asked for, and how many of them stem from scores under another policy."""
     other = sibling(scores)
     adopted = answers_of(other) if other is not None else {}
@@ -67,14 +67,14 @@ def _there_already(scores: Artefact, names: Sequence[Name]) -> tuple[dict[Name, 
 
 def ask(
     artefact: Artefact, asker: Asker, questions: Sequence[Question], num_there: int, progress: StageProgress | None
-) -> dict[Name, Answer]:
+) -> dict[Name, StudentAnswer]:
     """Return an answer per question; those that are answers are in the artefact's journal before this returns, however it ends."""
     meter = _Meter(num_there, num_there + len(questions), progress)
     return asyncio.run(_ask(asker, questions, artefact, meter)) if questions else {}
 
 
-async def _ask(asker: Asker, questions: Sequence[Question], artefact: Artefact, meter: _Meter) -> dict[Name, Answer]:
-    answers: dict[Name, Answer] = {}
+async def _ask(asker: Asker, questions: Sequence[Question], artefact: Artefact, meter: _Meter) -> dict[Name, StudentAnswer]:
+    answers: dict[Name, StudentAnswer] = {}
     with Journal(artefact) as journal:
         async for answer in asker.ask_all(questions):
             answers[answer.name] = answer
@@ -92,7 +92,7 @@ class _Meter:
         self.fresh = self.tokens = self.truncated = self.errors = 0
         self.began = time.monotonic()
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: StudentAnswer) -> None:
         self.fresh += 1
         self.tokens += answer.num_response_tokens
         self.truncated += answer.finish_reason == "length"
@@ -105,13 +105,13 @@ class _Meter:
             self.progress.update(self.done + self.fresh, self.total, **facts)
 
 
-def refuse_many_errors(arm: str, answers: Iterable[Answer]) -> None:
+def refuse_many_errors(arm: str, answers: Iterable[StudentAnswer]) -> None:
     """Refuse answers of which more than `MAX_ERROR_SHARE` failed in any benchmark, at any budget: its accuracy would not be the student's.
 
     Raises:
         EvaluationError: they did.
     """
-    found: dict[tuple[str, int], list[Answer]] = {}
+    found: dict[tuple[str, int], list[StudentAnswer]] = {}
     for answer in sorted(answers, key=lambda answer: answer.name):
         found.setdefault((answer.name.benchmark, answer.name.budget_tokens), []).append(answer)
     for (benchmark, _), asked in found.items():
@@ -132,7 +132,7 @@ def commit(scores: Artefact, table: pa.Table, exam: Exam, further: Mapping[str, 
         staging.outcome |= {**told(table, exam), **further}
 
 
-def judge(exam: Exam, problems: Problems, answers: Mapping[Name, Answer]) -> pa.Table:
+def judge(exam: Exam, problems: Problems, answers: Mapping[Name, StudentAnswer]) -> pa.Table:
     """Return the SCORE rows of an answer to every sample, in the exam's order."""
     judged: list[dict[str, Any]] = []
     names = exam.names(problems)
@@ -151,7 +151,7 @@ def judge(exam: Exam, problems: Problems, answers: Mapping[Name, Answer]) -> pa.
     return pa.Table.from_pylist(judged, schema=rows.SCORE)
 
 
-def _row(answer: Answer, problem: Mapping[str, Any], verdict: Any, seed: int) -> dict[str, Any]:
+def _row(answer: StudentAnswer, problem: Mapping[str, Any], verdict: Any, seed: int) -> dict[str, Any]:
     return {
         "problem_id": answer.name.problem_id,
         "benchmark": answer.name.benchmark,

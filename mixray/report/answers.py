@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixray.errors import MixrayError
+from mixray.naming import UNTOUCHED
 from mixray.report.intervals import Block
 from mixray.report.samples import Answers, read_answers
 from mixray.store import Artefact
-
-UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """The arms that differ in nothing but the training seed, with their answers by benchmark."""
 
     arms: tuple[Arm, ...]
@@ -121,21 +120,21 @@ class Group:
         return np.stack([share(answers[benchmark]) for answers in self.answers])
 
 
-def read_groups(arms: Iterable[Arm]) -> list[Group]:
+def read_groups(arms: Iterable[Arm]) -> list[SeedGroup]:
     """Read every arm's scores and pool arms over seeds; for each student the untouched one comes first, merges last.
 
     Raises:
         MixrayError: a student has no untouched arm, or two arms of a student were asked different problems.
     """
     read = [(arm, read_answers(arm.scores)) for arm in arms]
-    groups: list[Group] = []
+    groups: list[SeedGroup] = []
     for student in dict.fromkeys(arm.student for arm, _ in read):
         of_student = [(arm, answers) for arm, answers in read if arm.student == student]
         _check(student, of_student)
         labels = dict.fromkeys(arm.label for arm, _ in sorted(of_student, key=lambda pair: _rank(pair[0])))
         for label in labels:
             pairs = sorted((pair for pair in of_student if pair[0].label == label), key=lambda pair: pair[0].seed or 0)
-            groups.append(Group(tuple(arm for arm, _ in pairs), tuple(answers for _, answers in pairs)))
+            groups.append(SeedGroup(tuple(arm for arm, _ in pairs), tuple(answers for _, answers in pairs)))
     return groups
 
 

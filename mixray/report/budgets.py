@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixray.report.answers import Group
+from mixray.report.answers import SeedGroup
 from mixray.report.samples import Answers, Places
 from mixray.report.scopes import WEIGHTED, Scope, Statistics, scopes
 
@@ -19,7 +19,7 @@ MOST_BINS = 24
 MOST_BUDGETS = 16
 
 
-def length_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def length_rows(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
     """Return a histogram of response tokens for each student, label and scope; `counts[i]` are from `edges[i]` to below `edges[i + 1]`.
 
     Edges grow by equal factors; the mean of benchmarks counts the responses of all of them.
@@ -44,7 +44,7 @@ def length_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return rows
 
 
-def budget_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def budget_rows(groups: Sequence[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return, for each student, label and scope, the share right within so many tokens: a longer response is not right."""
     rows = []
     for of_student, scope in _by_student(groups):
@@ -65,7 +65,7 @@ def spaced(low: int, high: int, most: int) -> list[int]:
     return sorted({low, high, *(min(high, max(low, round(float(step)))) for step in steps)})
 
 
-def _by_student(groups: Sequence[Group]) -> list[tuple[list[Group], Scope]]:
+def _by_student(groups: Sequence[SeedGroup]) -> list[tuple[list[SeedGroup], Scope]]:
     found = []
     for student in dict.fromkeys(group.student for group in groups):
         of_student = [group for group in groups if group.student == student]
@@ -73,7 +73,7 @@ def _by_student(groups: Sequence[Group]) -> list[tuple[list[Group], Scope]]:
     return found
 
 
-def _ends(groups: Sequence[Group], scope: Scope) -> tuple[int, int]:
+def _ends(groups: Sequence[SeedGroup], scope: Scope) -> tuple[int, int]:
     """Return the fewest and the most tokens of any response of these groups."""
     told = [answers for group in groups for answers in group.of(scope.benchmarks)]
     return min(int(each.tokens.min()) for each in told), max(int(each.tokens.max()) for each in told)

@@ -21,7 +21,7 @@ from mixray.report.scopes import WEIGHTED, Statistics, headline, scopes
 from mixray.store import Artefact, Store
 
 # Raised when the same rows would be told differently: reports already there are then made again.
-LAYOUT = 7
+LAYOUT = 8
 NONE: Mapping[str, Artefact] = MappingProxyType({})
 
 
@@ -104,8 +104,7 @@ def build(
     figures = {name: of.figures for name, of in trained.items()}
     return {
         "name": name,
-        "confidence": settings.confidence,
-        "num_resamples": settings.num_resamples,
+        **settings.model_dump(mode="json", include={"confidence", "num_resamples", "bootstrap"}),
         "seed": seed,
         "headline": top,
         "scopes": [scope for scope in told if scope != WEIGHTED],

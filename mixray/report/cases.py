@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mixray.report.answers import UNTOUCHED, Group
+from mixray.naming import UNTOUCHED
+from mixray.report.answers import SeedGroup
 from mixray.report.samples import Answers, Flags
 from mixray.rows import keyed_draw
 
@@ -27,7 +28,7 @@ class Rule:
     holds: dict[str, Flags]
 
 
-def case_rows(groups: Sequence[Group], seed: int) -> list[dict[str, Any]]:
+def case_rows(groups: Sequence[SeedGroup], seed: int) -> list[dict[str, Any]]:
     """Return up to MOST_OF_A_RULE problems for each rule and student."""
     rows = []
     for student in dict.fromkeys(group.student for group in groups):
@@ -48,7 +49,7 @@ def _draw(seed: int, *key: str) -> int:
     return keyed_draw(seed, "case", *key)
 
 
-def _rules(groups: Sequence[Group]) -> Iterable[Rule]:
+def _rules(groups: Sequence[SeedGroup]) -> Iterable[Rule]:
     untouched, *taught = groups
     trained = [group for group in taught if group.merged is None]
     for blend in dict.fromkeys(group.blend for group in trained if group.alpha is not None):
@@ -69,14 +70,14 @@ def _rules(groups: Sequence[Group]) -> Iterable[Rule]:
         yield Rule(f"{group.label} is wrong where the untouched student was right", (UNTOUCHED, group.label), lost)
 
 
-def _right(group: Group, benchmark: str) -> Flags:
+def _right(group: SeedGroup, benchmark: str) -> Flags:
     return group.block(benchmark).mean(axis=0) > 0.5
 
 
-def _wrong(group: Group, benchmark: str) -> Flags:
+def _wrong(group: SeedGroup, benchmark: str) -> Flags:
     return group.block(benchmark).max(axis=0) == 0
 
 
-def _cut(group: Group, benchmark: str) -> Flags:
+def _cut(group: SeedGroup, benchmark: str) -> Flags:
     """Return on which problems more than half of the samples were cut off."""
     return group.block(benchmark, Answers.share_cut).mean(axis=0) > 0.5

@@ -31,11 +31,11 @@ Row = Mapping[str, Any]
 SCORE = ("accuracy", "low", "high", "num_problems", "num_samples")
 GAP = ("difference", "low", "high", "verdict")
 QUESTION = ["problem_id", "question", "gold"]
-SETTINGS = ("confidence", "num_resamples", "seed")
+SETTINGS = ("confidence", "num_resamples", "bootstrap", "seed")
 
 
 def compare(first: Found, second: Found) -> dict[str, Any]:
-    """Return what differs between report A (`first`) and report B (`second`)."""
+    """Return what differs between report A (`first`) and report B (`second`); `drawn`: the statistics of B, used for the differences."""
     one, two = first.told, second.told
     groups = [{(row["student"], row["label"]): row for row in told["groups"]} for told in (one, two)]
     both = [key for key in groups[0] if key in groups[1]]
@@ -44,8 +44,9 @@ def compare(first: Found, second: Found) -> dict[str, Any]:
         "first": {"report": first.place, "name": one["name"]},
         "second": {"report": second.place, "name": two["name"]},
         "headline": _headline(one, two),
+        "drawn": {key: two.get(key) for key in ("confidence", "num_resamples", "seed")},
         "recipe": differing(_flat(one["provenance"].get("recipe", {})), _flat(two["provenance"].get("recipe", {}))),
-        "statistics": differing({key: one.get(key) for key in SETTINGS}, {key: two.get(key) for key in SETTINGS}),
+        "statistics": differing(_statistics(one), _statistics(two)),
         "versions": differing(one["provenance"].get("versions", {}), two["provenance"].get("versions", {})),
         "artefacts": differing(*({row["role"]: row["label"] for row in told["provenance"]["artefacts"]} for told in (one, two))),
         "scores": scores,
@@ -54,6 +55,11 @@ def compare(first: Found, second: Found) -> dict[str, Any]:
         "only_second": [_name(key) for key in groups[1] if key not in groups[0]],
     }
     return {**told, "num_shown": sum(_is_shown(row) for row in scores), "expected_by_chance": _by_chance(one, two, scores)}
+
+
+def _statistics(told: Row) -> dict[str, Any]:
+    """Return how a report's intervals were made; those that do not say had no other bootstrap."""
+    return {key: told.get(key, "problems" if key == "bootstrap" else None) for key in SETTINGS}
 
 
 def differing(first: Row, second: Row) -> list[dict[str, Any]]:

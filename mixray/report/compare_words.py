@@ -42,7 +42,17 @@ def sentences(found: Row) -> list[str]:
             f"{found['num_shown']} of {_plural(len(found['scores']), 'difference')} {'is' if found['num_shown'] == 1 else 'are'} shown; "
             f"{found['expected_by_chance']:g} would be by chance alone."
         )
-    return lines
+    return [*lines, how_drawn(found)] if found["scores"] else lines
+
+
+def how_drawn(found: Row) -> str:
+    """Return at which confidence, by how many draws and from which seed the differences are told."""
+    drawn = found["drawn"]
+    confidence = f"{100 * drawn['confidence']:g} %"
+    if not any(row["how"] == "paired" for row in found["scores"]):
+        return f"Intervals of differences are at {confidence}."
+    how = f"paired ones of {drawn['num_resamples']:,} resamples by seed {drawn['seed']}, those of B"
+    return f"Intervals of differences are at {confidence}; {how}."
 
 
 def _of_student(found: Row, student: str) -> str:

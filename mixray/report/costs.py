@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixray.report.answers import Arm, Group
+from mixray.report.answers import Arm, SeedGroup
 from mixray.store import Artefact
 
 Row = Mapping[str, Any]
@@ -20,7 +20,7 @@ PER_POINT = {
 
 
 def cost_rows(
-    groups: Sequence[Group], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], trainings: Mapping[str, Row | None],
+    groups: Sequence[SeedGroup], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact], trainings: Mapping[str, Row | None],
     changes: Mapping[tuple[str, str], Row],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row per student and mixture, or merge.
@@ -60,7 +60,7 @@ KEYS = ("teacher_tokens", "asked_tokens", "teacher_seconds", "teacher_cost", "tr
 
 
 def _spent(
-    group: Group, by_hash: Mapping[str, Artefact], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
+    group: SeedGroup, by_hash: Mapping[str, Artefact], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
     trainings: Mapping[str, Row | None],
 ) -> dict[str, Any]:  # fmt: skip
     mixture = _mixture(group.arms[0], by_hash, mixtures)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mixray.errors import MixrayError
 from mixray.report import gaps
-from mixray.report.answers import Arm, Group
+from mixray.report.answers import Arm, SeedGroup
 from mixray.report.gaps import Difference
 from mixray.report.scopes import Statistics, headline, scopes
 from mixray.report.tables import mean_accuracy
@@ -21,11 +21,11 @@ class Wanted:
     """One comparison: the names of the row, and the groups that are compared, one or two of them easy ones."""
 
     kind: str
-    hard: Group
-    easy: tuple[Group, ...]
+    hard: SeedGroup
+    easy: tuple[SeedGroup, ...]
 
 
-def gap_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def gap_rows(groups: Sequence[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return the wanted gaps of every student in every scope.
 
     Hard - easy, each mix against both and against the better of both, each merge against both its parents and the mix of its alpha,
@@ -41,7 +41,7 @@ def gap_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, 
     return sorted(rows, key=lambda row: kinds.index((row["student"], row["kind"], row["hard"], row["name"])))
 
 
-def _wanted(groups: Sequence[Group]) -> list[Wanted]:
+def _wanted(groups: Sequence[SeedGroup]) -> list[Wanted]:
     untouched, *taught = groups
     trained = [group for group in taught if group.merged is None]
     found: list[Wanted] = []
@@ -58,13 +58,13 @@ def _wanted(groups: Sequence[Group]) -> list[Wanted]:
     return found + [Wanted("trained - untouched", group, (untouched,)) for group in taught]
 
 
-def _blends(trained: Sequence[Group]) -> list[dict[float | None, Group]]:
+def _blends(trained: Sequence[SeedGroup]) -> list[dict[float | None, SeedGroup]]:
     """Return, for each blend, its mixtures by alpha."""
     blends = dict.fromkeys(group.blend for group in trained)
     return [{group.alpha: group for group in trained if group.blend == blend} for blend in blends]
 
 
-def _wanted_of_merge(merge: Group, trained: Sequence[Group]) -> list[Wanted]:
+def _wanted_of_merge(merge: SeedGroup, trained: Sequence[SeedGroup]) -> list[Wanted]:
     """Return a merge against its two parents, and against the mixture that blends the same two at the same alpha in the rows."""
     if merge.merged is None:
         return []
@@ -173,7 +173,7 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _paired(hard: Group, easy: Group) -> list[tuple[int, int]]:
+def _paired(hard: SeedGroup, easy: SeedGroup) -> list[tuple[int, int]]:
     """Return which seed rows are compared: equal seeds, or every seed with the one untouched student."""
     if easy.mixture is None:
         return [(place, 0) for place in range(len(hard.arms))]
@@ -192,7 +192,7 @@ def _seeds(arms: Sequence[Arm]) -> list[int | None]:
     return [arm.seed for arm in arms]
 
 
-def answer_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def answer_rows(groups: Sequence[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return, for each student, the mixture, or merge, with the highest accuracy and what is shown about it.
 
     It is `shown` to be the best only where it is shown better than every other mixture and than the untouched student.

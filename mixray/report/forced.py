@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixray.errors import MixrayError
-from mixray.report.answers import Group
-from mixray.report.intervals import Block, accuracy, weighted
+from mixray.report.answers import SeedGroup
+from mixray.report.intervals import Block, accuracy
 from mixray.report.samples import Answers
 from mixray.report.scopes import Scope, Statistics, scopes
 from mixray.store import Artefact
@@ -28,11 +28,12 @@ Shares = Mapping[tuple[str, int], Block]
 """By benchmark and budget, of shape (3, problems), shares of a problem's samples: right at the budget, cut there, cut there and right."""
 
 
-def forced_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def forced_rows(groups: Sequence[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return a row for each student, label and scope whose arms were all made to answer at budgets; [] where none was.
 
-    `accuracy` is the share right at the budget, with its interval; `forced_share` (cut there) and `forced_right_share` (cut there, and
-    right for what was said then) are shares of all samples, weighed as the accuracy is.
+    `accuracy` is the share right at the budget; `unforced_share` (right within it as they are), `forced_share` (cut there) and
+    `forced_right_share` (cut there, and right for what was said then) are shares of all samples, weighed as the accuracy is. Each has an
+    interval.
 
     Raises:
         MixrayError: budgets hold a problem that the scores do not.
@@ -57,13 +58,16 @@ def _budgets(artefact: Artefact) -> list[int]:
 def _point(shares: Sequence[Shares], scope: Scope, tokens: int, confidence: float) -> dict[str, Any]:
     right, cut, ended = ([np.stack([each[name, tokens][place] for each in shares]) for name in scope.benchmarks] for place in range(3))
     told = accuracy(right, confidence, scope.weights)
+    unforced = [whole - forced for whole, forced in zip(right, ended, strict=True)]
+    parts = {"unforced_share": unforced, "forced_share": cut, "forced_right_share": ended}
+    intervals = {name: accuracy(blocks, confidence, scope.weights) for name, blocks in parts.items()}
     return {
         "tokens": tokens,
         "accuracy": told.estimate,
         "low": told.low,
         "high": told.high,
-        "forced_share": weighted([float(block.mean()) for block in cut], scope.weights),
-        "forced_right_share": weighted([float(block.mean()) for block in ended], scope.weights),
+        **{name: interval.estimate for name, interval in intervals.items()},
+        "share_intervals": {name: [interval.low, interval.high] for name, interval in intervals.items()},
     }
 
 

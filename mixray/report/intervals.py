@@ -55,16 +55,17 @@ def weighted(values: Sequence[float] | Block, weights: Block) -> float:
     return round(float(np.dot(np.asarray(values, dtype=float), weights)), ROUND_DIGITS + 3)
 
 
-def accuracy(blocks: Sequence[Block], confidence: float, weights: Block | None = None) -> Interval:
+def accuracy(blocks: Sequence[Block], confidence: float, weights: Block | None = None, alone: Sequence[Interval] | None = None) -> Interval:
     """Return the weighted mean of the blocks' accuracies with its interval.
 
     Args:
         blocks: one per benchmark, all of equally many seeds.
         confidence: of the interval.
         weights: of the benchmarks, summing to 1; equal where not given.
+        alone: the intervals over problems of each block, where they are not to be Wilson's.
     """
     weights = equal_weights(len(blocks)) if weights is None else weights
-    alone = [_over_problems(block, confidence) for block in blocks]
+    alone = alone or [_over_problems(block, confidence) for block in blocks]
     estimate = weighted([told.estimate for told in alone], weights)
     num_seeds = blocks[0].shape[0]
     of_seeds = seed_variance(blocks, weights) * quantile(confidence, num_seeds - 1) ** 2 if num_seeds > 1 else 0.0

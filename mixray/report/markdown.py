@@ -16,14 +16,15 @@ def render(report: Row) -> str:
     """Return report.md."""
     parts = [
         f"# Report of `{report['name']}`",
-        f"Intervals hold the true value at {100 * report['confidence']:g}%. Changes are percentage points.",
+        f"Intervals, in brackets, hold the true value at {100 * report['confidence']:g}%. Changes are percentage points. {words.WITHOUT}",
         "## The answer",
         f"```\n{words.answer(report)}\n```",
         "## Arms, pooled over training seeds",
         _arms(report),
         *markdown_numbers.samples(report),
         "## Gaps",
-        "Paired on the same problems, in percentage points. The last column is the gap that this test could have shown four times in five.",
+        "Paired on the same problems, in percentage points. The last column is the gap that this test could have shown four times in five;"
+        " the one before it is about all gaps of the same student on the same benchmark, or mean (Holm's correction).",
         report["multiplicity"]["text"],
         markdown_numbers.gaps(report),
         *markdown_numbers.curves(report),
@@ -67,7 +68,7 @@ def _arms(report: Row) -> str:
                 numerals.change(gap) if gap else numerals.NOTHING,
                 words.direction(gap) if gap else numerals.NOTHING,
                 numerals.count(row["mean_response_tokens"]),
-                numerals.percent(row["truncated_share"]),
+                numerals.rate(row["overall"], "truncated_share"),
             ]
         )
     return table(

@@ -25,7 +25,7 @@ def samples(report: Row) -> list[str]:
         [
             row["student"],
             row["label"],
-            *(numerals.percent(row["overall"][f"{kind}_share"]) for kind in SAMPLE_KINDS[1:]),
+            *(numerals.rate(row["overall"], f"{kind}_share") for kind in SAMPLE_KINDS[1:]),
             *(numerals.count(row["overall"]["token_quantiles"][name]) for name in QUANTILES),
         ]
         for row in report["groups"]
@@ -41,15 +41,15 @@ def _several(report: Row) -> list[str]:
     rows = []
     for row in report["groups"]:
         for scope, score in {**row["scores"], report["headline"]: row["overall"]}.items():
-            if score["samples_per_problem"] > 1:
-                cells = [f"@{k}: {100 * value:.1f} / {100 * score['maj_at'][k]:.1f}" for k, value in score["pass_at"].items()]
+            for k in sorted(filter(lambda k: k != "1", score["pass_at"]), key=int):  # @1 is the average
+                cells = [numerals.at(score, name, k) for name in ("pass_at", "maj_at")]
                 average = f"avg@{score['samples_per_problem']} {numerals.accuracy(score)}"
-                rows.append([row["student"], row["label"], scope, average, ", ".join(cells)])
+                rows.append([row["student"], row["label"], scope, average, k, *cells])
     if not rows:
         return []
     return [
-        "The same samples as pass@k (one of k right) / maj@k (the most frequent answer of k right), in percent, over all draws of k:",
-        table(["student", "trained on", "benchmark", "average", "pass@k / maj@k"], rows),
+        "The same samples as pass@k (one of k right) and maj@k (the most frequent answer of k right), over all draws of k:",
+        table(["student", "trained on", "benchmark", "average", "k", "pass@k", "maj@k"], rows),
     ]
 
 
@@ -69,7 +69,7 @@ def _questions(report: Row) -> list[str]:
 def gaps(report: Row) -> str:
     """Return the table of gaps."""
     return table(
-        ["student", "benchmark", "gap", "difference", "verdict", "holds with all others", "could have shown"],
+        ["student", "benchmark", "gap", "difference", "verdict", "holds with all its others", "could have shown"],
         (
             [
                 gap["student"],
@@ -118,10 +118,10 @@ def forced(report: Row) -> list[str]:
             row["student"],
             row["label"],
             numerals.count(point["tokens"]),
-            numerals.percent(point["accuracy"] - point["forced_right_share"]),
+            numerals.rate(point, "unforced_share"),
             numerals.accuracy(point),
-            numerals.percent(point["forced_share"]),
-            numerals.percent(point["forced_right_share"]),
+            numerals.rate(point, "forced_share"),
+            numerals.rate(point, "forced_right_share"),
         ]
         for row in report["forced_budgets"]
         if row["benchmark"] == report["headline"]

@@ -24,6 +24,20 @@ def accuracy(score: Mapping[str, Any]) -> str:
     return f"{percent(score['accuracy'])} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
 
 
+def rate(row: Mapping[str, Any], name: str) -> str:
+    """Return one of a row's `..._share` with its interval: `12.5 % [9.1, 16.9]`."""
+    low, high = row["share_intervals"][name]
+    return f"{percent(row[name])} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def at(score: Mapping[str, Any], name: str, k: str) -> str:
+    """Return `pass_at` or `maj_at` of k with its interval; a dash where it is not told."""
+    if k not in score[name]:
+        return NOTHING
+    low, high = score[f"{name}_intervals"][k]
+    return f"{percent(score[name][k])} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def change(gap: Mapping[str, Any]) -> str:
     """Return a gap in percentage points with its interval: `+4.2 [-1.0, +9.3]`."""
     return f"{points(gap['difference'])} [{points(gap['low'])}, {points(gap['high'])}]"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixray.report.answers import UNTOUCHED
+from mixray.naming import UNTOUCHED
 
 Row = Mapping[str, Any]
 

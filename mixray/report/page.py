@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -40,7 +40,6 @@ def render(report: Row, responses: Responses | None = None) -> str:
         responses: what to show of the arms' responses; without them the page has neither case studies nor a browser.
     """
     style, script = (resources.files("mixray.report").joinpath(FOLDER, name).read_text("utf-8") for name in ("style.css", "script.js"))
-    students = list(dict.fromkeys(row["student"] for row in report["groups"]))
     scalings, benchmark_scalings = drawings.scalings(report)
     return (
         environment()
@@ -50,14 +49,9 @@ def render(report: Row, responses: Responses | None = None) -> str:
             style=Markup(style),
             script=Markup(script),
             policy=POLICY.format(style=_hash(style), script=_hash(script)),
-            students=students,
-            groups={student: [row for row in report["groups"] if row["student"] == student] for student in students},
-            gaps={student: _gaps(report, student) for student in students},
-            sentences={student: [minus(line) for line in words.verdict(report, student)] for student in students},
-            drawings={student: drawings.of_student(report, student) for student in students},
+            **_by_student(report),
             scalings=scalings,
             benchmark_scalings=benchmark_scalings,
-            training={student: [minus(line) for line in training_words.told(report, student)] for student in students},
             training_words=training_words,
             origins=origins.of(report),
             responses=responses,
@@ -67,6 +61,7 @@ def render(report: Row, responses: Responses | None = None) -> str:
             sampled=sampled,
             outcomes=OUTCOMES,
             score=plots.score,
+            without=words.WITHOUT,
             against_untouched=lambda row, scope: words.against_untouched(report, row, scope),
             direction=words.direction,
             origin=words.origin,
@@ -75,10 +70,33 @@ def render(report: Row, responses: Responses | None = None) -> str:
     )
 
 
-def fates(group: Row) -> list[tuple[str, float]]:
-    """Return what became of an arm's samples: words and shares, right first; right is what the others leave."""
-    found = [(word, float(group[f"{word.replace(' ', '_')}_share"])) for word in FAILURES]
-    return [("right", max(0.0, 1 - sum(share for _, share in found))), *found]
+def _by_student(report: Row) -> dict[str, Any]:
+    """Return what the templates tell of each student, by its name."""
+    students = list(dict.fromkeys(row["student"] for row in report["groups"]))
+    return {
+        "students": students,
+        "groups": {student: [row for row in report["groups"] if row["student"] == student] for student in students},
+        "gaps": {student: _gaps(report, student) for student in students},
+        "sentences": {student: [minus(line) for line in words.verdict(report, student)] for student in students},
+        "drawings": {student: drawings.of_student(report, student) for student in students},
+        "training": {student: [minus(line) for line in training_words.told(report, student)] for student in students},
+    }
+
+
+class Fate(NamedTuple):
+    """A share of samples of which the same became, with its interval."""
+
+    word: str
+    share: float
+    low: float
+    high: float
+
+
+def fates(score: Row) -> list[Fate]:
+    """Return what became of the samples of a score, right ones first; the shares make 1."""
+    named = {word: f"{word.replace(' ', '_')}_share" for word in FAILURES}
+    others = [Fate(word, score[name], *score["share_intervals"][name]) for word, name in named.items()]
+    return [Fate("right", score["accuracy"], score["low"], score["high"]), *others]
 
 
 def sampled(group: Row, report: Row) -> list[tuple[str, list[str]]]:
@@ -99,7 +117,8 @@ def environment() -> Environment:
     made.filters.update(
         percent=lambda share: minus(numerals.percent(share)),
         points=lambda share: minus(numerals.points(share)),
-        bracket=lambda score: f"[{100 * score['low']:.1f}, {100 * score['high']:.1f}]",
+        bracket=lambda score: _bracket(score["low"], score["high"]),
+        ends=lambda ends: _bracket(*ends),
         span=lambda gap: minus(f"[{numerals.points(gap['low'])}, {numerals.points(gap['high'])}]"),
         count=numerals.count,
         alpha=numerals.alpha,
@@ -120,6 +139,10 @@ def environment() -> Environment:
 def minus(text: str) -> str:
     """Return the text with true minus signs before numbers."""
     return text.replace("[-", "[−").replace(" -", " −").replace("− ", "- ") if not text.startswith("-") else "−" + minus(text[1:])
+
+
+def _bracket(low: float, high: float) -> str:
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _plain_yaml(value: Any) -> str:

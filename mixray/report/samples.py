@@ -108,6 +108,11 @@ class Answers:
         """Return how many samples there are of each of SAMPLE_KINDS."""
         return np.bincount(self.kinds, minlength=len(SAMPLE_KINDS))
 
+    def share_of(self, kind: str) -> Block:
+        """Return the share of samples of each problem that are of one of SAMPLE_KINDS, of shape (P,)."""
+        places = self.places[self.kinds == SAMPLE_KINDS.index(kind)]
+        return np.bincount(places, minlength=len(self.problem_ids)) / self.samples
+
     def share_within(self, tokens: float) -> Block:
         """Return the share of samples of each problem that are right and no longer than so many tokens, of shape (P,)."""
         within = self.is_right & (self.tokens <= tokens)

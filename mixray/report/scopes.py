@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from mixray.recipe import Report
-from mixray.report.answers import Group
+from mixray.report.answers import SeedGroup
 from mixray.report.gaps import Difference, Pairs, difference
+from mixray.report.hierarchical import hierarchical
 from mixray.report.intervals import Block, Interval, accuracy, equal_weights
 from mixray.report.samples import Answers
 from mixray.rows import keyed_draw
@@ -31,12 +32,12 @@ class Scope:
     weights: Block
 
 
-def headline(group: Group) -> str:
+def headline(group: SeedGroup) -> str:
     """Return what the answer speaks of: the only benchmark, or the mean of all."""
     return group.benchmarks[0] if len(group.benchmarks) == 1 else OVERALL
 
 
-def scopes(group: Group) -> dict[str, Scope]:
+def scopes(group: SeedGroup) -> dict[str, Scope]:
     """Return what is told of: each benchmark alone and, of several, their mean and the mean over all their questions."""
     names = group.benchmarks
     found = {name: Scope(name, (name,), np.ones(1)) for name in names}
@@ -55,26 +56,40 @@ class Statistics:
     seed: int
     _known: dict[tuple[str, str, str], dict[str, Difference]] = field(default_factory=dict, compare=False)
     _rows: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+    _averages: dict[tuple[str, ...], Interval] = field(default_factory=dict, compare=False)
 
-    def accuracy(self, group: Group, scope: Scope, share: Callable[[Answers], Block] | None = None) -> Interval:
-        """Return a group's accuracy in a scope, or the mean of another share of each problem, with its interval."""
+    def accuracy(self, group: SeedGroup, scope: Scope, share: Callable[[Answers], Block] | None = None) -> Interval:
+        """Return a group's accuracy in a scope, or the mean of another share of each problem, with its interval.
+
+        `bootstrap: hierarchical` is of accuracies; how another share varies among samples is not known here.
+        """
         blocks = [group.block(name, share) if share else group.block(name) for name in scope.benchmarks]
-        return accuracy(blocks, self.settings.confidence, scope.weights)
+        drawn = self.settings.bootstrap == "hierarchical" and share is None
+        alone = [self._hierarchical(group, name) for name in scope.benchmarks] if drawn else None
+        return accuracy(blocks, self.settings.confidence, scope.weights, alone)
 
-    def differences(self, hard: Group, easy: Group, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
+    def _hierarchical(self, group: SeedGroup, benchmark: str) -> Interval:
+        key = (*(arm.name for arm in group.arms), benchmark)
+        if key not in self._averages:
+            samples = np.sum([answers[benchmark].samples for answers in group.answers], axis=0)
+            how = (self.settings.confidence, self.settings.num_resamples, self.draw("average", *key))
+            self._averages[key] = hierarchical(group.block(benchmark), samples, *how)
+        return self._averages[key]
+
+    def differences(self, hard: SeedGroup, easy: SeedGroup, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
         """Return hard minus easy in every scope, the seed rows compared as told."""
         key = (hard.student, hard.label, easy.label)
         if key not in self._known:
             self._known[key] = self._compared(hard, easy, rows)
         return self._known[key]
 
-    def compare(self, wanted: Iterable[tuple[Group, Group, Sequence[tuple[int, int]]]]) -> None:
+    def compare(self, wanted: Iterable[tuple[SeedGroup, SeedGroup, Sequence[tuple[int, int]]]]) -> None:
         """Work out many differences beforehand, on all cores: drawing does not hold the interpreter. Each has draws of its own."""
         calls = {(hard.student, hard.label, easy.label): (hard, easy, rows) for hard, easy, rows in wanted}
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(lambda call: self.differences(*call), calls.values()))
 
-    def _compared(self, hard: Group, easy: Group, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
+    def _compared(self, hard: SeedGroup, easy: SeedGroup, rows: Sequence[tuple[int, int]]) -> dict[str, Difference]:
         ones, others = [one for one, _ in rows], [other for _, other in rows]
         pairs = {
             name: Pairs(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mixray.recipe import Report, Shifts
 from mixray.report import numerals
-from mixray.report.answers import Group
+from mixray.report.answers import SeedGroup
 from mixray.rows import keyed_draw
 from mixray.store import Artefact
 
@@ -56,7 +56,7 @@ class Read:
         return np.asarray(ends[stops] - ends[stops - self.lengths], dtype=np.int64)
 
 
-def rows(groups: Sequence[Group], shifts: Mapping[str, Artefact], recipe: Row, report: Report, seed: int) -> list[dict[str, Any]]:
+def rows(groups: Sequence[SeedGroup], shifts: Mapping[str, Artefact], recipe: Row, report: Report, seed: int) -> list[dict[str, Any]]:
     """Return a row for each group whose arms were all read; [] where none was."""
     found = []
     settings = Shifts.model_validate(recipe.get("shifts") or {})

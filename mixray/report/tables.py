@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from mixray.report import rates
-from mixray.report.answers import Group
+from mixray.report.answers import SeedGroup
 from mixray.report.intervals import Block, weighted
 from mixray.report.majority import majority
 from mixray.report.provenance import without_places
 from mixray.report.samples import Answers
 from mixray.report.scopes import OVERALL, WEIGHTED, Scope, Statistics, headline, scopes
+from mixray.rows import SAMPLE_KINDS
 
 
-def arm_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def arm_rows(groups: Iterable[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return a row for every arm: one student, one mixture, one seed."""
     rows = []
     for group in groups:
@@ -27,12 +28,12 @@ def arm_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str, 
             told = {"arm": arm.name, "seed": arm.seed, "model": without_places(arm.model)}
             told |= {"scores_artefact": arm.scores.label, "trained_artefact": trained}
             told |= {"budgets_artefact": arm.budgets.label if arm.budgets else None}
-            alone = group if len(group.arms) == 1 else Group((arm,), (answers,))
+            alone = group if len(group.arms) == 1 else SeedGroup((arm,), (answers,))
             rows.append({**told, **statistics.once(arm.name, partial(_row, alone, statistics))})
     return rows
 
 
-def group_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def group_rows(groups: Iterable[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return a row for every student and mixture, pooled over seeds."""
     rows = []
     for group in groups:
@@ -42,7 +43,7 @@ def group_rows(groups: Iterable[Group], statistics: Statistics) -> list[dict[str
     return rows
 
 
-def _row(group: Group, statistics: Statistics) -> dict[str, Any]:
+def _row(group: SeedGroup, statistics: Statistics) -> dict[str, Any]:
     everything = group.of(group.benchmarks)
     found = {name: _score(group, scope, statistics) for name, scope in scopes(group).items()}
     return {
@@ -61,7 +62,7 @@ def _row(group: Group, statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def _score(group: Group, scope: Scope, statistics: Statistics) -> dict[str, Any]:
+def _score(group: SeedGroup, scope: Scope, statistics: Statistics) -> dict[str, Any]:
     told = group.of(scope.benchmarks)
     interval = statistics.accuracy(group, scope)
     samples_per_problem = min(answers.samples_per_problem for answers in told)
@@ -73,18 +74,25 @@ def _score(group: Group, scope: Scope, statistics: Statistics) -> dict[str, Any]
         "num_samples": sum(answers.num_samples for answers in told),
         "samples_per_problem": samples_per_problem,
         **rates.lengths(told),
-        **_shares(group, scope),
+        **_shares(group, scope, statistics),
         **_at(group, scope, statistics, samples_per_problem),
     }
 
 
-def _shares(group: Group, scope: Scope) -> dict[str, float]:
-    """Return the shares of samples that are not right, weighted as the accuracy is, so that with it they make 1."""
-    alone = [rates.shares(group.of([name])) for name in scope.benchmarks]
-    return {kind: weighted([shares[kind] for shares in alone], scope.weights) for kind in alone[0]}
+def _shares(group: SeedGroup, scope: Scope, statistics: Statistics) -> dict[str, Any]:
+    """Return the shares of samples that are not right, weighed as the accuracy is, so that with it they make 1; with their intervals."""
+    told = {f"{kind}_share": statistics.accuracy(group, scope, partial(_of_kind, kind=kind)) for kind in SAMPLE_KINDS[1:]}
+    return {
+        **{kind: share.estimate for kind, share in told.items()},
+        "share_intervals": {kind: [share.low, share.high] for kind, share in told.items()},
+    }
 
 
-def _at(group: Group, scope: Scope, statistics: Statistics, samples_per_problem: int) -> dict[str, Any]:
+def _of_kind(answers: Answers, kind: str) -> Block:
+    return answers.once("kind", SAMPLE_KINDS.index(kind), lambda: answers.share_of(kind))
+
+
+def _at(group: SeedGroup, scope: Scope, statistics: Statistics, samples_per_problem: int) -> dict[str, Any]:
     """Return pass@k and maj@k by k, with the intervals of each."""
     passed, voted = {}, {}
     for k in rates.sample_counts(samples_per_problem):
@@ -106,7 +114,7 @@ def _voted(answers: Answers, k: int, seed: int) -> Block:
     return answers.once("majority", k, lambda: majority(answers, k, seed))
 
 
-def curve_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str, Any]]:
+def curve_rows(groups: Sequence[SeedGroup], statistics: Statistics) -> list[dict[str, Any]]:
     """Return, for each blend of each student and each scope, accuracy by alpha; the best alpha is the first of the highest."""
     rows = []
     for student, blend in dict.fromkeys((group.student, group.blend) for group in groups if group.alpha is not None):
@@ -125,7 +133,7 @@ def curve_rows(groups: Sequence[Group], statistics: Statistics) -> list[dict[str
     return rows
 
 
-def mean_accuracy(group: Group, scope: str) -> float:
+def mean_accuracy(group: SeedGroup, scope: str) -> float:
     """Return the accuracy of a group in a scope, without its interval."""
     of = scopes(group)[scope]
     return weighted([float(np.mean(group.block(name))) for name in of.benchmarks], of.weights)

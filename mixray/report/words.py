@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixray.naming import UNTOUCHED
 from mixray.report import numerals
-from mixray.report.answers import UNTOUCHED
 
 Row = Mapping[str, Any]
 TOLD = ("hard - easy", "mix - best single", "merge - easy", "merge - hard", "merge - mix")
 """The kinds of gaps that are part of the answer."""
+WITHOUT = (
+    "Counts, lengths, costs, and shares of tokens, rows and traces tell what is there; they have no interval unless one stands beside them."
+)
+"""Which numbers have no interval: what follows what is said of those that have one."""
 
 
 def answer(report: Row) -> str:
@@ -48,7 +52,11 @@ def told(gap: Row) -> str:
     sentence = f"{gap['name']}: {numerals.change(gap)} points: {gap['verdict']}"
     if gap["low"] <= 0 <= gap["high"]:
         return f"{sentence}."
-    return f"{sentence}." if gap["holds_jointly"] else f"{sentence}, taken alone; not once all gaps are to hold together."
+    return (
+        f"{sentence}."
+        if gap["holds_jointly"]
+        else f"{sentence}, taken alone; not once all gaps of {gap['student']} on {gap['benchmark']} are to hold together."
+    )
 
 
 def power(report: Row, student: str) -> str:
@@ -72,8 +80,8 @@ def jointly(report: Row, student: str) -> str:
     shown, held = sum(not gap["low"] <= 0 <= gap["high"] for gap in of), sum(gap["holds_jointly"] for gap in of)
     by_chance = (1 - report["confidence"]) * len(of)
     return (
-        f"Of {len(of)} gaps {shown} {'is' if shown == 1 else 'are'} shown one by one (about {by_chance:.1f} would be by chance if no arm"
-        f" differed), {held} when all are to hold together."
+        f"Of {len(of)} gaps on {report['headline']} {shown} {'is' if shown == 1 else 'are'} shown one by one (about {by_chance:.1f} would"
+        f" be by chance if no arm differed), {held} when all of these are to hold together."
     )
 
 

@@ -21,7 +21,7 @@ from mixray.chat import ask
 from mixray.errors import MixrayError
 from mixray.rows import trace_id, trace_seed
 from mixray.teachers.parts import Stamp, write_part, written
-from mixray.teachers.source import Answer, BadRequest
+from mixray.teachers.source import BadRequest, TeacherAnswer
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Work
 
@@ -94,7 +94,7 @@ class Block:
     def __init__(self, actor: TeacherActor, problems: list[dict[str, Any]]) -> None:
         self.source, self.work, self.teacher = actor.source, actor.work, actor.work.teacher
         self.quests = [Quest(problem) for problem in problems]
-        self.ended: queue.SimpleQueue[tuple[Quest, int, Future[Answer]]] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[tuple[Quest, int, Future[TeacherAnswer]]] = queue.SimpleQueue()
         self.flying = 0
 
     def answered(self) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class Block:
             arrived.append((quest, self._row(quest, sample, future)))
         return arrived
 
-    def _row(self, quest: Quest, sample: int, future: Future[Answer]) -> dict[str, Any]:
+    def _row(self, quest: Quest, sample: int, future: Future[TeacherAnswer]) -> dict[str, Any]:
         problem, name = quest.problem, self.work.name
         row = problem | {
             "trace_id": trace_id(problem["problem_id"], name, sample),

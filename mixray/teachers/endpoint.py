@@ -20,13 +20,14 @@ from typing import Any
 import httpx
 
 from mixray.chat import Messages
-from mixray.completions import Client, KeyRefused, Refused, Reply, completions_url, read_reply
+from mixray.completions import Client, KeyRefused, Refused, completions_url
 from mixray.errors import TeacherError
 from mixray.form import with_reasoning
 from mixray.recipe import RemoteTeacher
+from mixray.reply import Reply, read_reply
 from mixray.rows import digest
 from mixray.teachers.replies import Replies
-from mixray.teachers.source import Answer, BadRequest
+from mixray.teachers.source import BadRequest, TeacherAnswer
 
 _NOT_SAMPLING = ("model", "messages", "stream", "n")  # one question, one answer, in one piece
 
@@ -96,16 +97,16 @@ class EndpointSource:
         self.name = f"openai-compatible {_host(teacher)}"
         self.template = digest([teacher.model, teacher.system_prompt, teacher.prompt_template], 8)
         self._lock, self._closed, self._key_trouble = threading.Lock(), False, ""
-        self._asked: set[Future[Answer]] = set()
+        self._asked: set[Future[TeacherAnswer]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True, name="mixray-endpoint")
         self._thread.start()
         started.result()
 
-    def ask(self, messages: Messages, seed: int) -> Future[Answer]:
+    def ask(self, messages: Messages, seed: int) -> Future[TeacherAnswer]:
         """Queue a question; the future ends in an answer, in BadRequest, in TeacherError where the key is refused, or by `close`."""
-        future: Future[Answer] = Future()
+        future: Future[TeacherAnswer] = Future()
         future.set_running_or_notify_cancel()  # from here on only this source ends it
         with self._lock:
             if not self._closed:
@@ -149,12 +150,12 @@ class EndpointSource:
         finally:
             await self._client.close()
 
-    def _begin(self, messages: Messages, seed: int, future: Future[Answer], asked_at: float) -> None:
+    def _begin(self, messages: Messages, seed: int, future: Future[TeacherAnswer], asked_at: float) -> None:
         task = self._loop.create_task(self._end(messages, seed, future, asked_at))
         self._tasks.add(task)  # the loop itself keeps only weak references
         task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, messages: Messages, seed: int, future: Future[Answer], asked_at: float) -> None:
+    async def _end(self, messages: Messages, seed: int, future: Future[TeacherAnswer], asked_at: float) -> None:
         try:
             answer = await self._answer(messages, seed, asked_at)
         except Exception as error:  # raised again where the answer is waited for
@@ -164,7 +165,7 @@ class EndpointSource:
             self._asked.discard(future)
             future.set_result(answer)
 
-    async def _answer(self, messages: Messages, seed: int, asked_at: float) -> Answer:
+    async def _answer(self, messages: Messages, seed: int, asked_at: float) -> TeacherAnswer:
         body = request_body(self.teacher, messages, seed)
         name = self.replies.name(self.url, body, seed) if self.replies else ""
         if self.replies and (kept := await asyncio.to_thread(self.replies.get, name)):
@@ -206,10 +207,10 @@ def request_body(teacher: RemoteTeacher, messages: Messages, seed: int) -> dict[
     return {name: value for name, value in body.items() if value is not None}
 
 
-def answer(reply: Reply, think_tags: tuple[str, str], seconds: float) -> Answer:
+def answer(reply: Reply, think_tags: tuple[str, str], seconds: float) -> TeacherAnswer:
     """Return a reply as the model would have written it (`form.with_reasoning`). An endpoint that does not count tokens counts 0."""
     text = with_reasoning(reply.text, reply.reasoning, reply.finish_reason, think_tags)
-    return Answer(text, reply.finish_reason, reply.num_prompt_tokens or 0, reply.num_response_tokens or 0, seconds)
+    return TeacherAnswer(text, reply.finish_reason, reply.num_prompt_tokens or 0, reply.num_response_tokens or 0, seconds)
 
 
 def _key_error(teacher: RemoteTeacher, seen: str) -> TeacherError:

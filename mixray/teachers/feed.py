@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from mixray.teachers.engine import Engine
-from mixray.teachers.source import Answer, BadRequest
+from mixray.teachers.source import BadRequest, TeacherAnswer
 
 WATCH_SECONDS = 1.0
 CLOSE_SECONDS = 60.0
@@ -31,7 +31,7 @@ class EngineDied(Exception):
 class _Request:
     prompt: list[int]
     seed: int
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[TeacherAnswer] = field(default_factory=Future)
     asked_at: float = field(default_factory=time.monotonic)
 
 
@@ -54,7 +54,7 @@ class Feed:
         self._started.result()
         threading.Thread(target=self._watch, daemon=True, name="mixray-engine-watch").start()
 
-    def ask(self, prompt: list[int], seed: int) -> Future[Answer]:
+    def ask(self, prompt: list[int], seed: int) -> Future[TeacherAnswer]:
         """Queue a request; the future ends in its answer, or in BadRequest."""
         request = _Request(prompt, seed)
         self._asked.put(request)
@@ -103,7 +103,7 @@ class Feed:
                 for done in engine.step():
                     request = self._running.pop(done.request_id)
                     seconds = time.monotonic() - request.asked_at
-                    request.future.set_result(Answer(done.text, done.finish_reason, len(request.prompt), done.num_tokens, seconds))
+                    request.future.set_result(TeacherAnswer(done.text, done.finish_reason, len(request.prompt), done.num_tokens, seconds))
         engine.close()
 
     def _take_in(self, engine: Engine) -> None:

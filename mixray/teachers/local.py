@@ -16,7 +16,7 @@ from mixray.recipe import Teacher
 from mixray.rows import digest
 from mixray.teachers.engine import Engine
 from mixray.teachers.feed import Feed
-from mixray.teachers.source import Answer, BadRequest
+from mixray.teachers.source import BadRequest, TeacherAnswer
 
 
 class LocalSource:
@@ -30,9 +30,9 @@ class LocalSource:
         self.opens_thinking = ending.endswith(teacher.think_tags[0])
         self.feed = Feed(functools.partial(engine, teacher), on_death)
 
-    def ask(self, messages: Messages, seed: int) -> Future[Answer]:
+    def ask(self, messages: Messages, seed: int) -> Future[TeacherAnswer]:
         """Queue a question."""
-        future: Future[Answer] = Future()
+        future: Future[TeacherAnswer] = Future()
         try:
             prompt = prompt_ids(self.tokenizer, messages)
         except Exception as error:  # a template may refuse a role or a text; the engine is well

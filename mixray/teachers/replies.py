@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mixray.completions import Reply
+from mixray.reply import Reply
 from mixray.rows import digest
 from mixray.store import Store
 

@@ -13,11 +13,11 @@ from typing import Protocol
 from mixray.chat import Messages
 from mixray.engine import BadRequest
 
-__all__ = ["Answer", "BadRequest", "Source"]
+__all__ = ["BadRequest", "Source", "TeacherAnswer"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class TeacherAnswer:
     """What came of one question; `seconds` runs from asking to the end."""
 
     text: str
@@ -28,7 +28,7 @@ class Answer:
 
 
 class Source(Protocol):
-    """Something that answers. `ask` may be called from any thread and returns at once; the future ends in an Answer or in BadRequest."""
+    """Something that answers. `ask` may be called from any thread and returns at once; its future ends in an answer or in BadRequest."""
 
     name: str
     """What answers, with its version; it stands on every trace."""
@@ -37,7 +37,7 @@ class Source(Protocol):
     opens_thinking: bool
     """Whether the prompt already holds the tag that opens the thinking part, so that answers lack it."""
 
-    def ask(self, messages: Messages, seed: int) -> Future[Answer]:
+    def ask(self, messages: Messages, seed: int) -> Future[TeacherAnswer]:
         """Queue a question."""
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mixray.card import KEPT, NOTHING, cell, code, table
 
-ASKED = {
+TOLD_SETTINGS = {
     "student_prompt": "user turn", "num_samples": "answers per problem", "temperature": "temperature", "top_p": "top-p",
     "max_tokens": "most tokens of an answer", "seed": "seed of sampling",
 }  # fmt: skip
@@ -92,7 +92,9 @@ def scores_told(measured: Measured) -> list[str]:
         cells = [cell(score.benchmark), f"{100 * score.accuracy:.1f} %", _interval(score), f"{score.num_problems:,}"]
         rows.append([*cells, NOTHING if per_problem is None else f"{per_problem}", truncated, code(score.source)])
     titles = ["benchmark", "right", f"{100 * measured.confidence:g} % interval", "problems", "answers each", "cut off", "from"]
-    told = [f"{words}: {json.dumps(measured.asked[key], ensure_ascii=False)}" for key, words in ASKED.items() if key in measured.asked]
+    told = [
+        f"{words}: {json.dumps(measured.asked[key], ensure_ascii=False)}" for key, words in TOLD_SETTINGS.items() if key in measured.asked
+    ]
     asked = (
         [f"How it was asked: {cell(', '.join(told))}. No stop strings were sent; an answer that was cut off is not right."] if told else []
     )

@@ -23,7 +23,7 @@ from benchmark import SLACK
 from mixray import rows
 from mixray.recipe import Report
 from mixray.report import Arm
-from mixray.report.answers import Group, read_groups
+from mixray.report.answers import SeedGroup, read_groups
 from mixray.report.differences import answer_rows, gap_rows
 from mixray.report.scopes import Statistics
 from mixray.report.tables import arm_rows, curve_rows, group_rows
@@ -75,7 +75,7 @@ def arms(store: Store) -> list[Arm]:
     return made
 
 
-def compare(groups: list[Group]) -> int:
+def compare(groups: list[SeedGroup]) -> int:
     """Make every row with an interval, as the report does; return how many gaps there are."""
     statistics = Statistics(Report(num_resamples=10_000), 0)
     arm_rows(groups, statistics)

@@ -26,13 +26,15 @@ import numpy as np
 
 from mixray.report.differences import against_best
 from mixray.report.gaps import Pairs, difference
-from mixray.report.intervals import accuracy
+from mixray.report.hierarchical import hierarchical
+from mixray.report.intervals import Interval, accuracy
 
 LOW, HIGH = 0.93, 0.97
 CONFIDENCE = 0.95
 LEAST_POWER, MOST_POWER = 0.7, 0.9
 WORLDS = 600
 GAP_WORLDS = 400
+AGAIN_WORLDS = 1000
 NUM_RESAMPLES = 1000
 TASTE, SEEDS_ON_ALL, SEEDS_ON_ONE = 0.7, 0.15, 0.5
 # Below this many problems of the rarer outcome, or problems that two arms answer differently, an interval has next to nothing to go by.
@@ -58,11 +60,7 @@ class Cell:
     @cached_property
     def centre(self) -> float:
         """The mean ease that gives the share."""
-        low, high = -30.0, 30.0
-        for _ in range(100):
-            middle = (low + high) / 2
-            low, high = (middle, high) if expected(middle, self.width) < self.share else (low, middle)
-        return (low + high) / 2
+        return centre_of(self.share, self.width)
 
     @cached_property
     def width(self) -> float:
@@ -95,6 +93,15 @@ class Cell:
 def expected(centre: float, width: float) -> float:
     """Return the mean of the logistic function of a normal."""
     return float(np.dot(_WEIGHTS / _WEIGHTS.sum(), 1 / (1 + np.exp(-(centre + width * _NODES)))))
+
+
+def centre_of(share: float, width: float) -> float:
+    """Return the mean of a normal whose logistic function has this mean."""
+    low, high = -30.0, 30.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected(middle, width) < share else (low, middle)
+    return (low + high) / 2
 
 
 def scores() -> Iterator[dict[str, object]]:
@@ -159,21 +166,36 @@ def means() -> Iterator[dict[str, object]]:
 
 
 def again() -> Iterator[dict[str, object]]:
-    """Yield, for comparison and not judged, what drawing samples again within drawn problems would hold."""
-    for spread, num_samples in product((0.5, 2.0), (4, 8, 64)):
-        cell = Cell(0.5, 300, num_samples, 1, spread=spread)
-        generator = np.random.default_rng([4, num_samples, round(10 * spread)])
-        held = {"problems alone": 0, "problems, then samples": 0}
-        for (right,) in cell.worlds(GAP_WORLDS, 1, generator):
-            drawn = right[0][generator.integers(0, cell.num_problems, (400, cell.num_problems))]
-            for name, means_of in (
-                ("problems alone", drawn.mean(axis=1)),
-                ("problems, then samples", (generator.binomial(num_samples, drawn) / num_samples).mean(axis=1)),
-            ):
-                low, high = np.quantile(means_of, [0.025, 0.975])
-                held[name] += low <= cell.share <= high
+    """Yield what three ways of an average's interval hold: the default, a plain bootstrap of problems, and one of problems, then samples.
+
+    The default is judged; the plain bootstrap is there for comparison, and the hierarchical one is what `report.bootstrap` offers.
+    """
+    for share, width, num_problems, num_samples in product((0.5, 0.1), (0.0, 1.0, 2.0), (30, 100, 500), (4, 16)):
+        generator = np.random.default_rng([4, num_problems, num_samples, round(10 * width), round(10 * share)])
+        centre = centre_of(share, width)
+        held = dict.fromkeys(("default", "problems alone", "problems, then samples"), 0)
+        for world in range(AGAIN_WORLDS):
+            ease = centre + width * generator.standard_normal(num_problems)
+            right = generator.binomial(num_samples, 1 / (1 + np.exp(-ease))) / num_samples
+            samples = np.full(num_problems, num_samples)
+            told = {
+                "default": accuracy([right[None]], CONFIDENCE),
+                "problems alone": _of_problems(right, generator),
+                "problems, then samples": hierarchical(right[None], samples, CONFIDENCE, NUM_RESAMPLES, world),
+            }
+            for name, interval in told.items():
+                held[name] += interval.low <= share <= interval.high
         for name, number in held.items():
-            yield told_of(f"plain bootstrap of {name}, spread {spread:g}: {cell}", number, GAP_WORLDS, "for comparison: not what is used")
+            what = f"{name}: {100 * share:g} % of {num_problems} problems x {num_samples}, logits spread by {width:g}"
+            yield told_of(what, number, AGAIN_WORLDS, "" if name == "default" else "for comparison: not the default")
+
+
+def _of_problems(right: np.ndarray, generator: np.random.Generator) -> Interval:
+    """Return the plain percentile interval of a bootstrap over problems."""
+    distinct, counts = np.unique(right, return_counts=True)
+    drawn = generator.multinomial(len(right), counts / len(right), size=NUM_RESAMPLES) @ distinct / len(right)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(right.mean()), float(low), float(high))
 
 
 def best() -> Iterator[dict[str, object]]:

@@ -19,14 +19,15 @@ import pytest
 from fastapi import FastAPI, Request
 from loopback import serving
 
-from mixray import evaluation, examine, graph, recipe
+from mixray import evaluation, examine, judging, recipe
 from mixray.evaluation.journal import Journal
 from mixray.progress import Display
 from mixray.store import Artefact, Store
 
 pytestmark = pytest.mark.e2e
 MODEL, NUM_PROBLEMS = "tiny:short", 300
-SERVE = recipe.Serve(port=0, max_model_len=512, kv_cache_bytes=32 * 2**20)
+AT_ONCE = 16
+SERVE = recipe.Serve(port=0, max_model_len=512, kv_cache_bytes=32 * 2**20, engine={"max_num_seqs": AT_ONCE})
 PROBLEMS: dict[str, Any] = {"source": "tiny", "split": "test", "num_problems": NUM_PROBLEMS, "seed": 2}
 
 
@@ -34,7 +35,7 @@ def examined(store: Store, through: str, **settings: Any) -> tuple[evaluation.Ex
     """Return an exam of tiny problems and what its answers are to be called."""
     evaluate = recipe.Evaluate.model_validate({"benchmarks": {"sums": PROBLEMS}, "max_tokens": 200, "through": through, **settings})
     examine.read_problems(examine.benchmark_sets(evaluate), store, Display(quiet=True))
-    exam = graph.exam(store, evaluate, "{question}", 0)
+    exam = judging.exam(store, evaluate, "{question}", 0, recipe.Serve())
     scores = evaluation.handle(store, "short", recipe.Student(model=MODEL), exam)
     return exam, examine.Sitting(scores, evaluation.budgets.handle(scores, exam) if evaluate.budgets else None)
 
@@ -51,6 +52,9 @@ def test_the_engine_though_it_is_killed_and_the_endpoint_get_the_same_answers(tm
         assert sitting.budgets is not None
         made["scores"].append({"hash": sitting.scores.hash, "rows": sitting.scores.read_table().to_pylist()})
         made["budgets"].append({"hash": sitting.budgets.hash, "rows": sitting.budgets.read_table().to_pylist()})
+        if through == "engine":
+            spent = sum(row["seconds"] for row in sitting.scores.read_table().to_pylist())
+            assert spent <= AT_ONCE * sitting.scores.outcome["seconds"], "an answer's seconds are its own, not those of who waits before it"
     assert kept, "the engine was killed on the way"
     assert kept[0] < NUM_PROBLEMS
     for one, other in made.values():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mixray import graph, problems, recipe
+from mixray import judging, problems, recipe
 from mixray.chat import ask
 from mixray.errors import RecipeError
 from mixray.evaluation import in_words, outcome
@@ -94,8 +94,8 @@ def test_a_wrong_exam_is_told(given: dict[str, Any], told: str) -> None:
 
 def test_a_benchmark_asked_in_two_ways_is_read_once(store: Store) -> None:
     own = {"source": "tiny", "num_problems": 4}
-    exam = graph.exam(store, evaluate(benchmarks={"own": {**own, "prompt": "A {question}"}}), "{question}", 0)
-    other = graph.exam(store, evaluate(benchmarks={"own": own}), "{question}", 0)
+    exam = judging.exam(store, evaluate(benchmarks={"own": {**own, "prompt": "A {question}"}}), "{question}", 0, recipe.Serve())
+    other = judging.exam(store, evaluate(benchmarks={"own": own}), "{question}", 0, recipe.Serve())
     assert exam.benchmarks == other.benchmarks
     assert exam.settings() != other.settings()
 

@@ -10,7 +10,7 @@ import pytest
 
 from mixray import evaluation, recipe, rows
 from mixray.evaluation import opinions, score
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Name
 from mixray.rows import SAMPLE_KINDS
 from mixray.store import Artefact, Store
@@ -42,7 +42,7 @@ def exam(tmp_path: Path) -> evaluation.Exam:
 @pytest.fixture
 def scores(exam: evaluation.Exam) -> Artefact:
     asked = exam.benchmarks["sums"].store.artefact("scores", "arm", {})
-    answers = {Name("sums", name, 0): Answer(Name("sums", name, 0), *said, 5, 0.1) for name, said in ANSWERS.items()}
+    answers = {Name("sums", name, 0): StudentAnswer(Name("sums", name, 0), *said, 5, 0.1) for name, said in ANSWERS.items()}
     score.commit(asked, score.judge(exam, exam.problems(), answers), exam, {"seconds": 1.0, "num_adopted": 0, "through": "endpoint"})
     return asked
 
@@ -80,6 +80,14 @@ def test_its_word_counts_and_the_rules_stays_beside_it(scores: Artefact, exam: e
     assert (out["judged"], out["judge_cost"], out["benchmarks"]["sums"]["right_by_judge"]) == (3, 0.5, 1)
     assert out["benchmarks"]["sums"]["accuracy"] == 2 / 7
     assert scores.outcome["benchmarks"]["sums"]["accuracy"] == 1 / 7
+
+
+def test_scores_of_an_earlier_version_that_told_less_of_the_asking_can_be_judged(scores: Artefact, exam: evaluation.Exam) -> None:
+    old = scores.store.artefact("scores", "old", {})
+    score.commit(old, scores.read_table(), exam, {"seconds": 1.0})
+    judged = opinions.handle(old, scores.store.artefact("judgements", "old", {}), a_judge("not_right"), None)
+    out = opinions.run(judged, old, exam, {}, {}).outcome
+    assert ("num_adopted" in out, "through" in out, out["seconds"]) == (False, False, 1.0)
 
 
 def a_judge(asked: Any) -> recipe.LlmJudge:

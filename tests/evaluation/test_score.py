@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from hub import COMMIT, Hub
 from loopback import serving
 
 from mixray import completions, evaluation, recipe, rows
@@ -178,8 +179,8 @@ def test_many_failures_end_in_an_error_and_the_next_run_asks_only_for_those(stor
 
 
 def test_a_small_benchmark_that_failed_is_not_lost_among_the_answers_of_a_large_one() -> None:
-    def asked(benchmark: str, number: int, finish_reason: str) -> client.Answer:
-        return client.Answer(Name(benchmark, f"p{number:04d}", 0), "", finish_reason, 0, 0.1, "HTTP 500")
+    def asked(benchmark: str, number: int, finish_reason: str) -> client.StudentAnswer:
+        return client.StudentAnswer(Name(benchmark, f"p{number:04d}", 0), "", finish_reason, 0, 0.1, "HTTP 500")
 
     answers = [asked("gsm8k", number, "stop") for number in range(5000)] + [asked("aime24", number, "error") for number in range(30)]
     with pytest.raises(EvaluationError, match="30 of 30 questions to arm failed in aime24"):
@@ -228,7 +229,7 @@ def test_torn_files_of_a_killed_run_cost_only_their_torn_line(store: Store, tmp_
     with Journal(handle(store)) as journal:
         for index in (1, 2):
             name = Name("sums", f"p{index:02}", 0)
-            journal.add(client.Answer(name, right(f"{index}+{index}?") + " ½\ud800", "stop", 7, 0.1))
+            journal.add(client.StudentAnswer(name, right(f"{index}+{index}?") + " ½\ud800", "stop", 7, 0.1))
     (file,) = Path(handle(store).work_path).iterdir()
     file.write_bytes(file.read_bytes()[:-20])
     (file.parent / "another.jsonl").write_bytes(b'\x00\x00\n{"name": 3}\n[]\n')
@@ -286,7 +287,7 @@ def test_a_store_without_appending_loses_what_came_since_the_last_flush_alone(s3
     now = [100.0]
     monkeypatch.setattr(journal_of.time, "monotonic", lambda: now[0])
     scores = s3_store.artefact("scores", "arm", {})
-    answers = [client.Answer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(4)]
+    answers = [client.StudentAnswer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(4)]
     left_open = Journal(scores)
     left_open.add(answers[0])
     now[0] += journal_of.FLUSH_SECONDS
@@ -373,3 +374,31 @@ def test_the_handle_depends_on_what_is_asked_and_not_on_how_fast(store: Store) -
     assert handle(store) != handle(store, EVALUATE.model_copy(update={"benchmarks": {"sums": prompted}}))
     assert json.loads(json.dumps(handle(store).made_by)) == handle(store).made_by
     assert score.MAX_ERROR_SHARE < 1 / 20
+
+
+def test_scores_are_named_by_what_of_serving_changes_answers_and_by_nothing_else(store: Store) -> None:
+    whole = store.artefact("students", "arm", {"train": {"lora": None}})
+    lora = store.artefact("students", "arm", {"train": {"lora": {"rank": 8}}})
+
+    def name(student: Artefact | recipe.Student, through: str = "endpoint", **serve: Any) -> str:
+        of = exam(store, EVALUATE.model_copy(update={"through": through}))
+        return evaluation.handle(store, "arm", student, replace(of, serve=recipe.Serve(**serve))).hash
+
+    for student in (whole, recipe.Student(model="tiny:short")):
+        assert name(student, port=1, keys_file="keys", replicas=3, threads=1, students_at_once=1, kv_cache_bytes=1) == name(student)
+        assert len({name(student), name(student, engine={"dtype": "half"}), name(student, max_model_len=512)}) == 3
+        assert name(student, adapters="shared") == name(student), "it has no adapters"
+    assert name(lora, adapters="shared") != name(lora)
+    assert name(lora, "engine", adapters="shared") == name(lora), "an engine of its own has merged weights"
+
+
+def test_an_untouched_student_of_the_hub_is_named_by_the_commit_its_id_stands_for(store: Store, hub: Hub) -> None:
+    told = evaluation.handle(store, "arm", recipe.Student(model="me/half"), exam(store))
+    assert told.made_by["settings"]["student"] == f"me/half@{COMMIT}"
+    hub.token = "another"  # it refuses us: the id alone is what is known
+    assert evaluation.handle(store, "arm", recipe.Student(model="me/other"), exam(store)).made_by["settings"]["student"] == "me/other"
+
+
+def test_an_engine_has_the_threads_the_recipe_says() -> None:
+    threads = [evaluation.EngineStudent("tiny:short", recipe.Serve(threads=given), EVALUATE, 1000).settings.threads for given in (3, None)]
+    assert threads == [3, 1]

@@ -183,6 +183,7 @@ def test_the_answer_stands_in_front(one: Artefact, two: Artefact) -> None:
     assert told[0] == f"base, sums: B's mix-0.2 is 25.0 points above A's {interval}."
     assert told[2:] == [
         "In A alone: base long.", "In B alone: base mix-0.5.", "1 of 3 differences is shown; 0.1 would be by chance alone.",
+        f"Intervals of differences are at 95 %; paired ones of {compared['drawn']['num_resamples']:,} resamples by seed 0, those of B.",
     ]  # fmt: skip
 
 

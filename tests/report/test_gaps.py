@@ -13,7 +13,8 @@ from scipy import stats
 
 from mixray.report import gaps
 from mixray.report.gaps import Difference, Pairs
-from mixray.report.intervals import Block, Interval, accuracy, seed_variance, wilson
+from mixray.report.hierarchical import hierarchical
+from mixray.report.intervals import Block, Interval, accuracy, quantile, seed_variance, wilson
 
 
 def block(*seeds: str) -> Block:
@@ -146,6 +147,15 @@ def test_one_seed_and_seeds_that_agree_add_exactly_nothing() -> None:
 
 def width(interval: Interval) -> float:
     return interval.high - interval.low
+
+
+def test_drawing_problems_then_samples_is_as_wide_as_both_spreads_say() -> None:
+    shares, samples = np.array([0.0, 0.25, 0.5, 1.0] * 25), np.full(100, 4)
+    told = hierarchical(shares[None], samples, 0.95, 20_000, 0)
+    error = math.sqrt((shares.var() + (shares * (1 - shares)).mean() / 4) / 100)
+    assert told.estimate == shares.mean()
+    assert told.high - told.low == pytest.approx(2 * quantile(0.95, 99) * error, rel=0.03)
+    assert hierarchical(np.ones((1, 30)), np.full(30, 4), 0.95, 100, 0) == wilson(1.0, 30, 0.95), "all right is no certainty"
 
 
 def test_problems_drawn_with_samples_drawn_again_count_sampling_twice() -> None:

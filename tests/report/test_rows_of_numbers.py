@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mixray import recipe, report
-from mixray.report import Arm, markdown
+from mixray.report import Arm, markdown, page
 from mixray.report.build import build
 from mixray.report.differences import against_best, multiplicity
 from mixray.report.gaps import Difference
@@ -49,6 +49,45 @@ def test_every_sample_of_a_score_is_counted_once(told: dict[str, Any]) -> None:
         for score in (*row["scores"].values(), row["overall"], row["weighted"]):
             assert set(score) >= {"pass_at", "maj_at", "samples_per_problem", "token_quantiles"}
             assert score["accuracy"] + sum(score[f"{kind}_share"] for kind in SAMPLE_KINDS[1:]) == pytest.approx(1)
+            for kind, (low, high) in score["share_intervals"].items():
+                assert 0 <= low <= score[kind] <= high <= 1
+                assert low < high, "a share that was not seen is not told as certainty"
+
+
+def test_a_share_of_samples_has_the_interval_of_its_problems(store: Store) -> None:
+    rights = np.array([[1, 1, 1, 1], [0, 0, 0, 0]] * 20)  # samples of a problem agree: four tell no more than one
+    four, one = (made(store, [made_up.arm(store, None, {"sums": each})])["arms"][0]["overall"] for each in (rights, rights[:, :1]))
+    assert four["share_intervals"] == one["share_intervals"]
+    low, high = one["share_intervals"]["wrong_share"]
+    assert (low, high) == pytest.approx((1 - one["high"], 1 - one["low"])), "what is not right is wrong here"
+
+
+def test_pass_and_majority_stand_with_their_intervals_in_the_page_and_the_markdown(store: Store) -> None:
+    arm = made_up.arm(store, None, {"sums": np.array([[1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]] * 5)})
+    found = made(store, [arm])
+    score = found["groups"][0]["overall"]
+    whole = page.render(found)
+    for name, title in (("pass_at", "pass@4"), ("maj_at", "maj@4")):
+        (low, high), share = score[f"{name}_intervals"]["4"], score[name]["4"]
+        assert low < share < high
+        shown = (f"{100 * share:.1f} %", f"[{100 * low:.1f}, {100 * high:.1f}]")
+        assert " ".join(shown) in markdown.render(found)
+        assert f'{shown[0]}</a> <span class="range">{shown[1]}</span>' in whole
+        assert f'<th scope="col">{title}</th>' in whole
+
+
+def test_accuracies_are_drawn_problems_then_samples_where_the_recipe_says_so(store: Store) -> None:
+    settings = recipe.Report(num_resamples=2000, bootstrap="hierarchical")
+    arms = made_up.arms(store, shares={None: 0.3, 1.0: 0.6})
+    of = (store, made_up.mixtures(store), made_up.pools(store), made_up.overlaps(store))
+    plain, drawn = (
+        build("made-up", arms, *of[1:], each, 0, {}) for each in (settings.model_copy(update={"bootstrap": "problems"}), settings)
+    )
+    for one, other in zip(plain["groups"], drawn["groups"], strict=True):
+        assert one["overall"]["accuracy"] == other["overall"]["accuracy"]
+        assert (one["overall"]["low"], one["overall"]["high"]) != (other["overall"]["low"], other["overall"]["high"])
+    assert plain["gaps"] == drawn["gaps"]
+    assert drawn["bootstrap"] == "hierarchical"
 
 
 def test_all_questions_weigh_each_question_the_same(told: dict[str, Any]) -> None:

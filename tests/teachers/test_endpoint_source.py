@@ -23,13 +23,13 @@ from misbehaving_endpoint import FINE, NUM_PROMPT_TOKENS, NUM_RESPONSE_TOKENS, M
 
 from mixray import completions
 from mixray.chat import Messages, ask
-from mixray.completions import Reply
 from mixray.errors import TeacherError
 from mixray.recipe import RemoteTeacher
+from mixray.reply import Reply
 from mixray.store import Store
 from mixray.teachers.endpoint import EndpointSource, answer, read_key, request_body
 from mixray.teachers.replies import Replies
-from mixray.teachers.source import Answer, BadRequest, Source
+from mixray.teachers.source import BadRequest, Source, TeacherAnswer
 
 KEY = "sk-t0p-s3cret"
 WAIT_SECONDS = 30
@@ -65,13 +65,13 @@ def question(text: str) -> Messages:
     return ask(text)
 
 
-def outcomes(asked: Source, texts: list[str], seed: int = 0) -> list[Answer | Exception]:
+def outcomes(asked: Source, texts: list[str], seed: int = 0) -> list[TeacherAnswer | Exception]:
     futures = [asked.ask(question(text), seed + index) for index, text in enumerate(texts)]
     return [future.exception(WAIT_SECONDS) or future.result() for future in futures]  # type: ignore[misc]
 
 
-def texts_of(answers: list[Answer | Exception]) -> list[str]:
-    return [one.text if isinstance(one, Answer) else repr(one) for one in answers]
+def texts_of(answers: list[TeacherAnswer | Exception]) -> list[str]:
+    return [one.text if isinstance(one, TeacherAnswer) else repr(one) for one in answers]
 
 
 def test_what_is_asked_comes_back_with_its_counts_and_under_a_name(url: str, endpoint: MisbehavingEndpoint) -> None:
@@ -176,7 +176,7 @@ def test_odd_answers_are_answers(url: str) -> None:
     assert texts_of([empty, cut]) == [" ", "it is \\box"]
     assert [getattr(one, "finish_reason", "") for one in (empty, looping, cut, filtered)] == ["stop", "length", "length", "content_filter"]
     assert texts_of([thinking]) == [f"<think>\ntwo and two\n</think>\n\n{FINE}"]
-    assert isinstance(uncounted, Answer)
+    assert isinstance(uncounted, TeacherAnswer)
     assert (uncounted.text, uncounted.num_prompt_tokens, uncounted.num_response_tokens) == (FINE, 0, 0)
 
 
@@ -314,7 +314,7 @@ def test_close_gives_up_what_is_asked_and_leaves_no_thread(url: str, endpoint: M
     endpoint.slow_seconds = 60.0
     before = set(threading.enumerate())
     asked = source(remote(url, concurrency=2), Replies(Store(str(tmp_path))))
-    futures: list[Future[Answer]] = [asked.ask(question(f"slow {number}"), number) for number in range(20)]
+    futures: list[Future[TeacherAnswer]] = [asked.ask(question(f"slow {number}"), number) for number in range(20)]
     while endpoint.in_flight < 2:
         time.sleep(0.01)
     began = time.monotonic()

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixray.completions import Reply
 from mixray.errors import StoreError
+from mixray.reply import Reply
 from mixray.store import Store
 from mixray.teachers.replies import Replies
 

@@ -19,7 +19,7 @@ from misbehaving_endpoint import reply
 from pydantic import ValidationError
 
 from mixray.errors import TeacherError
-from mixray.graph import asking
+from mixray.judging import asking
 from mixray.progress import StageProgress
 from mixray.recipe import ImportedTeacher, LlmJudge, RemoteTeacher
 from mixray.store import Artefact, Store
