@@ -118,7 +118,14 @@ class StudentEnd:
     async def listen(self, host: str) -> Address:
         """Begin to listen; return where."""
         self._server = await asyncio.start_server(self._hear, host, 0)
-        return Address(host, self._server.sockets[0].getsockname()[1], self._secret)
+        self.address = Address(host, self._server.sockets[0].getsockname()[1], self._secret)
+        return self.address
+
+    def hang_up(self) -> None:
+        """Hear nobody any more, and end what was begun."""
+        self._server.close()
+        for gate in self._gates:
+            gate.close()
 
     async def drain(self) -> None:
         """Ask the gates for no more requests, and answer those that are there."""
