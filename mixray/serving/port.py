@@ -20,9 +20,8 @@ def bound(host: str, port: int, shares: bool = True) -> socket.socket:
     """
     holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shares:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Never both: a port held with SO_REUSEADDR that nobody listens on yet could be had by whoever sets it too.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shares else socket.SO_REUSEADDR, 1)
         holder.bind((host, port))
     except OSError:
         holder.close()
