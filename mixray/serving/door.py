@@ -13,7 +13,7 @@ from ray import serve as ray_serve
 
 from mixray.recipe import Limits, Serve
 from mixray.serving.connections import BoundedConnection
-from mixray.serving.port import bound
+from mixray.serving.port import gates
 from mixray.serving.records import AccessLog
 
 KEEP_ALIVE_SECONDS = 75
@@ -50,7 +50,7 @@ class Door:
 
     def open(self, app: Any) -> asyncio.Task[None]:
         """Begin to listen, in this event loop, on the port that the endpoint holds for its gates; the task ends when it does."""
-        return asyncio.create_task(self.server(app).serve(sockets=[bound(self.host, self.port)]))
+        return asyncio.create_task(self.server(app).serve(sockets=[gates(self.host, self.port)]))
 
 
 def own_log(serve: Serve) -> AccessLog | None:

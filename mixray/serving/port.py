@@ -12,21 +12,31 @@ from collections.abc import Iterator
 from mixray.errors import ServingError
 
 
-def bound(host: str, port: int, shares: bool = True) -> socket.socket:
-    """Return a socket that holds a port; with `shares`, others of the same user that ask to share may hold it too.
+def bound(host: str, port: int, *options: int) -> socket.socket:
+    """Return a socket that holds a port, with these options of a socket set.
 
     Raises:
         OSError: the port cannot be had.
     """
     holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Never both: a port held with SO_REUSEADDR that nobody listens on yet could be had by whoever sets it too.
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shares else socket.SO_REUSEADDR, 1)
+        for option in options:
+            holder.setsockopt(socket.SOL_SOCKET, option, 1)
         holder.bind((host, port))
     except OSError:
         holder.close()
         raise
     return holder
+
+
+def gates(host: str, port: int) -> socket.socket:
+    """Return a socket for a gate to listen on, beside the claim and other gates.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
+    # With SO_REUSEADDR what is left of its connections does not keep the port from the next endpoint for a minute.
+    return bound(host, port, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
 
 
 @contextlib.contextmanager
@@ -37,9 +47,10 @@ def claimed(host: str, port: int) -> Iterator[int]:
         ServingError: somebody else has it.
     """
     try:
-        with bound(host, port, shares=False) as probe:  # another endpoint shares, and must not be joined
+        with bound(host, port, socket.SO_REUSEADDR) as probe:  # another endpoint shares, and must not be joined
             port = int(probe.getsockname()[1])
-        holder = bound(host, port)
+        # Without SO_REUSEADDR: a port held with it, on which nobody listens yet, could be had by whoever sets it too.
+        holder = bound(host, port, socket.SO_REUSEPORT)
     except OSError as error:
         raise ServingError(
             "The endpoint's port cannot be used",

@@ -26,7 +26,7 @@ from mixray.serving import deploy
 from mixray.serving.adapters import groups
 from mixray.serving.app import replica_settings
 from mixray.serving.door import Door
-from mixray.serving.port import bound
+from mixray.serving.port import gates
 
 
 def test_the_configuration_is_what_ray_serve_reads_and_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_adapters_share_an_engine_where_base_tokenizer_and_settings_are_one(rand
 def https(certificate: str, key: str) -> Iterator[str]:
     """Have a gate behind a door with a certificate; give its URL."""
     door = Door("127.0.0.1", 0, certificate, key)
-    listener = bound("127.0.0.1", 0)
+    listener = gates("127.0.0.1", 0)
     server = door.server(gate())
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -7,12 +7,12 @@ import socket
 import pytest
 
 from mixray.errors import ServingError
-from mixray.serving.port import bound, claimed
+from mixray.serving.port import claimed, gates
 
 
 def test_gates_may_listen_on_a_claimed_port_and_nobody_else() -> None:
     with claimed("127.0.0.1", 0) as port:
-        with bound("127.0.0.1", port) as first, bound("127.0.0.1", port) as second:
+        with gates("127.0.0.1", port) as first, gates("127.0.0.1", port) as second:
             first.listen()
             second.listen()
             socket.create_connection(("127.0.0.1", port), 5).close()
@@ -30,7 +30,11 @@ def test_a_port_that_another_endpoint_claimed_is_refused_though_it_would_share()
         pass
 
 
-def test_after_the_claim_the_port_is_free() -> None:
-    with claimed("127.0.0.1", 0) as port:
-        pass
-    bound("127.0.0.1", port, shares=False).close()
+def test_after_the_claim_the_port_is_free_at_once_though_it_had_connections() -> None:
+    with claimed("127.0.0.1", 0) as port, gates("127.0.0.1", port) as gate:
+        gate.listen()
+        with socket.create_connection(("127.0.0.1", port), 5) as client:
+            gate.accept()[0].close()
+            assert client.recv(1) == b""
+    with claimed("127.0.0.1", port), gates("127.0.0.1", port) as gate:
+        gate.listen()
