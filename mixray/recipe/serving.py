@@ -54,9 +54,6 @@ class Serve(Part):
     target_ongoing_requests: Annotated[float, Field(gt=0)] = Field(48, description="of one replica, beyond which another is started")
     up_seconds: Annotated[float, Field(ge=0)] = Field(15, description="over the target before a replica is added")
     idle_seconds: Annotated[float, Field(ge=0)] = Field(300, description="under the target before a replica is taken away")
-    direct: bool = Field(
-        False, description="a student that is up alone holds the gate in its own process: no hop, and no 503 while it is away"
-    )
     ingress_replicas: PositiveInt = Field(1, description="processes that hold the gate")
     max_ongoing: PositiveInt = Field(512, description="requests in flight; more wait")
     max_queued: NonNegativeInt = Field(

@@ -27,6 +27,9 @@ NO_LIMIT = 1_000_000
 # vLLM compiles the counting of ranks when somebody first asks for logprobs: on CPU the engine stood still for most of a minute.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TORCHDYNAMO_DISABLE": "1"}
 HEALTH_CHECK_SECONDS = 5
+# A replica that autoscaling takes away finishes its answers first. When all is taken down the gate goes, and nobody waits for them.
+END_SECONDS, DRAIN_SECONDS = 5, 600
+METRICS_SECONDS, LOOK_BACK_SECONDS = 1, 3
 
 
 def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door | None = None, node: str | None = None) -> Application:
@@ -43,14 +46,9 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
     from ray.serve.llm import build_llm_deployment
 
     from mixray.serving.front import Front
-    from mixray.serving.student import OwnGate
 
     engines = groups(models, serve)
     pinned = {"resources": {node: 0.001}} if node else {}
-    if serve.direct and door is not None and len(engines) == 1 and serve.replicas == (1, 1):
-        (group,) = engines
-        config = student_config(group, serve, 1, pinned)
-        return build_llm_deployment(config, bind_kwargs={"adapters": group.adapters, "own_gate": OwnGate(tuple(models), serve, keys, door)})
     students: dict[str, Application] = {}
     for group in engines:
         config = student_config(group, serve, len(engines))
@@ -61,7 +59,7 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
         "num_replicas": serve.ingress_replicas,
         "max_ongoing_requests": NO_LIMIT,
         "health_check_period_s": HEALTH_CHECK_SECONDS,
-        "graceful_shutdown_timeout_s": 5,
+        "graceful_shutdown_timeout_s": END_SECONDS,
         "graceful_shutdown_wait_loop_s": 0.5,
         "ray_actor_options": {"num_cpus": 0, **pinned},
     }
@@ -69,8 +67,8 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
     return ray_serve.deployment(ingress, **options).bind(students=ordered, serve=serve, keys=keys, door=door)
 
 
-def student_config(group: Group, serve: recipe.Serve, num_engines: int, pinned: Mapping[str, Any] | None = None) -> LLMConfig:
-    """Return what `ray.serve.llm` needs to know of one student, or of several that share an engine; `pinned` says where it must run."""
+def student_config(group: Group, serve: recipe.Serve, num_engines: int) -> LLMConfig:
+    """Return what `ray.serve.llm` needs to know of one student, or of several that share an engine."""
     from ray.serve.llm import LLMConfig
 
     hardware = _gpu(serve) if serve.num_gpus else _cpu(serve.threads, num_engines)
@@ -86,8 +84,7 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int, pinned: 
             "max_constructor_retry_count": 1,  # what cannot be loaded once cannot be loaded twice, and each try is slow
             "max_ongoing_requests": NO_LIMIT,
             "health_check_period_s": HEALTH_CHECK_SECONDS,
-            "ray_actor_options": {"num_cpus": 0, **(pinned or {})},
-            "graceful_shutdown_timeout_s": 5,
+            "ray_actor_options": {"num_cpus": 0},
             "graceful_shutdown_wait_loop_s": 0.5,
         },
         log_engine_metrics=False,
@@ -99,7 +96,7 @@ def replica_settings(serve: recipe.Serve) -> dict[str, Any]:
     """Return a fixed number of replicas, or targets that are met: those of `ray.serve.llm` itself never add one."""
     fewest, most = serve.replicas
     if fewest == most:
-        return {"num_replicas": fewest}
+        return {"num_replicas": fewest, "graceful_shutdown_timeout_s": END_SECONDS}
     scaling: dict[str, Any] = {
         "min_replicas": fewest,
         "max_replicas": most,
@@ -107,8 +104,12 @@ def replica_settings(serve: recipe.Serve) -> dict[str, Any]:
         "target_ongoing_requests": serve.target_ongoing_requests,
         "upscale_delay_s": serve.up_seconds,
         "downscale_delay_s": serve.idle_seconds,
+        # Serve's own are 10 s and 30 s, on top of the two above.
+        "metrics_interval_s": METRICS_SECONDS,
+        "look_back_period_s": LOOK_BACK_SECONDS,
+        "policy": {"policy_function": "mixray.serving.scaling:by_ongoing_requests"},
     }
-    return {"autoscaling_config": scaling}
+    return {"autoscaling_config": scaling, "graceful_shutdown_timeout_s": DRAIN_SECONDS}
 
 
 def _cpu(threads: int | None, num_engines: int) -> dict[str, Any]:

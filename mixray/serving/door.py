@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from ray import serve as ray_serve
 
 from mixray.recipe import Limits, Serve
 from mixray.serving.connections import BoundedConnection
+from mixray.serving.port import gates
 from mixray.serving.records import AccessLog
 
 KEEP_ALIVE_SECONDS = 75
@@ -28,18 +28,7 @@ class Door:
     port: int
     tls_cert: str | None = None
     tls_key: str | None = None
-    shared: bool = False
-    """Whether several replicas listen on one port."""
     limits: Limits = field(default_factory=Limits)
-
-    def listener(self) -> socket.socket:
-        """Return the socket, bound."""
-        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if self.shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((self.host, self.port))
-        return listener
 
     def server(self, app: Any) -> uvicorn.Server:
         """Return a server of `app` that says nothing of its own."""
@@ -60,9 +49,8 @@ class Door:
         )
 
     def open(self, app: Any) -> asyncio.Task[None]:
-        """Begin to listen, in this event loop; the task ends when it does."""
-        listener = self.listener()
-        return asyncio.create_task(self.server(app).serve(sockets=[listener]))
+        """Begin to listen, in this event loop, on the port that the endpoint holds for its gates; the task ends when it does."""
+        return asyncio.create_task(self.server(app).serve(sockets=[gates(self.host, self.port)]))
 
 
 def own_log(serve: Serve) -> AccessLog | None:

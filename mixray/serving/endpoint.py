@@ -12,7 +12,6 @@ import importlib
 import logging
 import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ from mixray.serving.app import APP_NAME, build
 from mixray.serving.keys import Keys
 from mixray.serving.openness import check
 from mixray.serving.parity import prove
+from mixray.serving.port import claimed
 from mixray.serving.watch import cluster_outlives_driver, watched
 from mixray.session import logs_folder
 
@@ -78,31 +78,17 @@ def serve_students(
     sources = {arm: resolve(str(model)) for arm, model in models.items()}
     opened = check(serve, key)
     keys = opened.keys or [("key-1", secrets.token_urlsafe(24))]
-    port = _claim(serve.host, serve.port)
-    host = _reachable(f"[{serve.host}]" if ":" in serve.host else serve.host)
-    scheme = "https" if serve.tls_cert else "http"
-    endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_cert, not opened.keys, opened.warnings)
-    with watched() if cluster_outlives_driver() else contextlib.nullcontext(), _serve_instance():
+    with contextlib.ExitStack() as up:
+        port = up.enter_context(claimed(serve.host, serve.port))
+        host = _reachable(f"[{serve.host}]" if ":" in serve.host else serve.host)
+        scheme = "https" if serve.tls_cert else "http"
+        endpoint = Endpoint(f"{scheme}://{host}:{port}/v1", keys[0][1], tuple(sources), serve.tls_cert, not opened.keys, opened.warnings)
+        if cluster_outlives_driver():
+            up.enter_context(watched())
+        up.enter_context(_serve_instance())
         _start(sources, serve, Keys.of(keys), port, progress)
         prove(endpoint.url, endpoint.key, sources, prompts, serve.tls_cert)
         yield endpoint
-
-
-def _claim(host: str, port: int) -> int:
-    """Return a port that can be bound now; 0 becomes a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ServingError(
-                "The endpoint's port cannot be used",
-                seen=f"{host}:{port} ({error.strerror})",
-                rule="it must be free",
-                do="pass --port 0 for any free one, or `--set serve.port=...`",
-            ) from error
-        return int(probe.getsockname()[1])
 
 
 def _reachable(host: str) -> str:
@@ -156,7 +142,7 @@ def _start(sources: Mapping[str, str], settings: recipe.Serve, keys: Keys, port:
 
     from mixray.serving.door import Door
 
-    door = Door(settings.host, port, settings.tls_cert, settings.tls_key, settings.ingress_replicas > 1, settings.limits)
+    door = Door(settings.host, port, settings.tls_cert, settings.tls_key, settings.limits)
     application = build(sources, settings, keys, door, _own_node())
     target = serve.RunTarget(target=application, name=APP_NAME, route_prefix="/")
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)

@@ -26,7 +26,8 @@ class Front:
         self, students: Mapping[str, DeploymentHandle[Any]], serve: Serve, keys: Keys, door: Door | None
     ) -> None:
         keep_inside()
-        handles = Handles(students, may_sleep=serve.replicas[0] == 0, retry_after_seconds=serve.retry_after_seconds)
+        fewest, most = serve.replicas
+        handles = Handles(students, may_sleep=fewest == 0, may_grow=most > 1, retry_after_seconds=serve.retry_after_seconds)
         # Serve's proxy puts the id on answers itself.
         self.gate = Gate(handles, keys, serve, own_log(serve), tells_ids=door is not None)
         self._listening = door.open(self.gate) if door else None

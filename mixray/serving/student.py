@@ -1,19 +1,19 @@
 """A student's replica: what the gate lets through goes to vLLM's own OpenAI front end, and comes back as bytes.
 
-In: a checked request. Out: the answer, serialised once, here; pieces of a stream as vLLM makes them, none held back. What vLLM refuses
+In: a checked request. Out: the answer, serialised once, here; pieces of a stream at a pace that the machine can carry. What vLLM refuses
 comes back as its status, so that a request's fault is never a server's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+import ray
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
@@ -23,52 +23,48 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from mixray.recipe import Serve
 from mixray.serving.answers import Answer
-from mixray.serving.door import Door, own_log
-from mixray.serving.gate import Gate
+from mixray.serving.collector import keep_pace
 from mixray.serving.inside import keep_inside
-from mixray.serving.keys import Keys
-from mixray.serving.pace import Pace
+from mixray.serving.pace import at_once
 from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
 from mixray.serving.requests import CHAT
+from mixray.serving.scaling import ONGOING
+from mixray.serving.wire import Address, StudentEnd
 
 STREAM_ERROR = 'data: {"error"'
 STREAM_END = "data: [DONE]\n\n"
 
 
-@dataclass(frozen=True)
-class OwnGate:
-    """What a replica needs to hold the gate itself."""
-
-    names: tuple[str, ...]
-    serve: Serve
-    keys: Keys
-    door: Door
-
-
 class AnsweringServer(LLMServer):
     """A replica of `ray.serve.llm` that answers in bytes, and may hold adapters on its model."""
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None, own_gate: OwnGate | None = None
-    ) -> None:
-        """Start the engine, load adapters, given by the name they are asked by, and open the gate where this replica holds it."""
+    async def __init__(self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None) -> None:  # type: ignore[misc]  # Serve awaits it
+        """Start the engine, load adapters, given by the name they are asked by, and begin to hear requests."""
         keep_inside()
+        keep_pace()
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)
             await self.engine.resolve_lora(adapter)
-        self._listening, self._pace = None, None if own_gate else Pace()
-        if own_gate is not None:
-            gate = Gate(Own(self, own_gate.names), own_gate.keys, own_gate.serve, own_log(own_gate.serve))
-            self._listening = own_gate.door.open(gate)
+        self._wire = StudentEnd(self.answer)
+        await self._wire.listen(ray.util.get_node_ip_address())
 
-    async def check_health(self) -> None:
-        """Have Serve replace this replica when its engine is gone, or its door has shut."""
-        await super().check_health()
-        if self._listening is not None and self._listening.done():
-            raise RuntimeError("the gate listens no more")
+    async def listening(self) -> Address:
+        """Return where this replica hears requests."""
+        return self._wire.address
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how many requests are being answered."""
+        return {ONGOING: self._wire.num_ongoing}
+
+    async def __del__(self) -> None:
+        """End what was begun, then the engine; Serve awaits it."""
+        wire = getattr(self, "_wire", None)  # none where the engine did not start
+        if wire is not None:
+            await wire.drain()
+            wire.hang_up()
+        await super().__del__()
 
     async def answer(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
         """Yield an `Answer`, then the further pieces of a stream."""
@@ -83,8 +79,9 @@ class AnsweringServer(LLMServer):
             yield refused(made.error.code, made.error.message)
         elif isinstance(made, AsyncGenerator):
             stream = _stream(made, wants_usage=(body.get("stream_options") or {}).get("include_usage", False))
-            async for piece in stream if self._pace is None else joined(self._pace.pieces(stream)):
-                yield piece
+            async with contextlib.aclosing(stream), contextlib.aclosing(at_once(stream)) as gathered:
+                async for pieces in gathered:
+                    yield joined(pieces)
         else:
             usage = made.usage
             yield Answer(200, made.model_dump_json().encode(), False, usage.prompt_tokens, usage.completion_tokens)
@@ -97,26 +94,6 @@ class AnsweringServer(LLMServer):
             chat = ChatCompletionRequest.model_validate(body | identity)
             return await engine._oai_serving_chat.create_chat_completion(chat)
         return await engine._oai_serving_completion.create_completion(CompletionRequest.model_validate(body | identity))
-
-
-class Own:
-    """The students of this very process, for a gate inside it: no request leaves it."""
-
-    def __init__(self, server: AnsweringServer, names: tuple[str, ...]) -> None:
-        """Args are who answers, and by which names."""
-        self.names, self._server = names, server
-
-    def ask(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
-        """Yield what the student answers."""
-        return self._server.answer(kind, body)
-
-    async def num_answering(self) -> int:
-        """Return how many students answer: all, while the engine lives."""
-        try:
-            await self._server.check_health()
-        except Exception:  # whatever is wrong with it, it does not answer
-            return 0
-        return len(self.names)
 
 
 async def _stream(pieces: AsyncGenerator[str], wants_usage: bool) -> AsyncGenerator[Answer | bytes]:
@@ -140,16 +117,11 @@ async def _stream(pieces: AsyncGenerator[str], wants_usage: bool) -> AsyncGenera
         await pieces.aclose()
 
 
-async def joined(gathered: AsyncGenerator[list[Answer | bytes]]) -> AsyncGenerator[Answer | bytes]:
-    """Yield what was gathered, pieces that follow one another as one."""
-    async with contextlib.aclosing(gathered):
-        async for pieces in gathered:
-            for are_bytes, together in itertools.groupby(pieces, lambda piece: isinstance(piece, bytes)):
-                if are_bytes:
-                    yield b"".join(piece for piece in together if isinstance(piece, bytes))
-                else:
-                    for piece in together:
-                        yield piece
+def joined(pieces: list[Answer | bytes]) -> Answer | bytes:
+    """Return pieces of one stream as one piece, with the tokens that the last of them tells."""
+    content = b"".join(piece if isinstance(piece, bytes) else piece.content for piece in pieces)
+    answers = [piece for piece in pieces if isinstance(piece, Answer)]
+    return replace(answers[-1], content=content) if answers else content
 
 
 def refused(status: Any, message: str) -> Answer:

@@ -12,6 +12,7 @@ import gated
 from mixray.recipe import Limits
 from mixray.serving.door import Door
 from mixray.serving.gate import Gate
+from mixray.serving.port import gates
 
 LIMIT_BYTES = 1000
 PATIENCE_SECONDS = 0.3
@@ -22,7 +23,7 @@ async def connection(app: Gate | None = None) -> AsyncIterator[tuple[asyncio.Str
     """Have a gate behind a door with narrow limits, and one connection to it."""
     limits = Limits(header_bytes=LIMIT_BYTES, body_seconds=PATIENCE_SECONDS, unread_seconds=PATIENCE_SECONDS)
     door = Door("127.0.0.1", 0, limits=limits)
-    listener = door.listener()
+    listener = gates("127.0.0.1", 0)
     server = door.server(app or gated.gate())
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

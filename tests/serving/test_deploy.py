@@ -26,6 +26,7 @@ from mixray.serving import deploy
 from mixray.serving.adapters import groups
 from mixray.serving.app import replica_settings
 from mixray.serving.door import Door
+from mixray.serving.port import gates
 
 
 def test_the_configuration_is_what_ray_serve_reads_and_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_replicas_are_a_number_or_a_pair_and_certificates_come_with_keys() -> No
 
 
 def test_autoscaling_has_targets_that_are_met() -> None:
-    assert replica_settings(Serve(replicas=2)) == {"num_replicas": 2}
+    assert replica_settings(Serve(replicas=2))["num_replicas"] == 2
     told = AutoscalingConfig(**replica_settings(Serve(replicas=[0, 3], target_ongoing_requests=8))["autoscaling_config"])
     assert (told.min_replicas, told.initial_replicas, told.max_replicas) == (0, 1, 3)
     assert told.get_target_ongoing_requests() == 8
@@ -126,7 +127,7 @@ def test_adapters_share_an_engine_where_base_tokenizer_and_settings_are_one(rand
 def https(certificate: str, key: str) -> Iterator[str]:
     """Have a gate behind a door with a certificate; give its URL."""
     door = Door("127.0.0.1", 0, certificate, key)
-    listener = door.listener()
+    listener = gates("127.0.0.1", 0)
     server = door.server(gate())
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -86,28 +89,66 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
     assert scores.read_table().column("problem_id").to_pylist() == [row["problem_id"] for row in table]
 
 
+def num_running() -> int:
+    """Return how many replicas of the student run."""
+    return serve.status().applications["mixray"].deployments["StudentServer:short"].replica_states.get("RUNNING", 0)
+
+
+def until(is_so: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something is so; return whether it came to be."""
+    deadline = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return is_so()
+
+
 @pytest.mark.e2e
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_student_alone_holds_the_gate_itself_and_speaks_https(two_models: dict[str, Path], tmp_path: Path) -> None:
+def test_behind_several_gates_with_https_a_student_grows_with_the_crowd_sleeps_and_wakes(
+    two_models: dict[str, Path], tmp_path: Path
+) -> None:
     certificate, key = self_signed(tmp_path)
-    files = {"tls_cert": certificate, "tls_key": key, "access_log": str(tmp_path / "log")}
-    settings = SERVE.model_copy(update={**files, "direct": True, "max_model_len": 512})
-    with serve_students(
-        {"short": two_models["tiny.short"]}, settings, key="s3cret", prompts={"student_prompt": "Q: {question}"}
-    ) as endpoint:
+    told = {"tls_cert": certificate, "tls_key": key, "access_log": str(tmp_path / "log"), "ingress_replicas": 2, "max_model_len": 512}
+    scaling = {"replicas": (0, 2), "target_ongoing_requests": 1, "up_seconds": 0.5, "idle_seconds": 2}
+    settings = SERVE.model_copy(update={**told, **scaling})
+    with serve_students({"short": two_models["tiny.short"]}, settings, key="s3cret", prompts=PROMPTS) as endpoint:
         assert endpoint.url.startswith("https://127.0.0.1:")
-        assert set(serve.status().applications["mixray"].deployments) == {"StudentServer:short"}
         headers = {"authorization": f"Bearer {endpoint.key}", "x-request-id": "mine"}
+        body = {"model": "short", "messages": [{"role": "user", "content": "How much?"}], "max_tokens": 400, "ignore_eos": True}
         with httpx.Client(base_url=endpoint.url, timeout=60, headers=headers, verify=certificates(certificate)) as client:
             assert client.get("/models", headers={"authorization": "Bearer other"}).status_code == 401
-            body = {"model": "short", "messages": [{"role": "user", "content": "How much?"}], "max_tokens": 200, "ignore_eos": True}
-            whole = client.post("/chat/completions", json={**body, "temperature": 0}).json()
-            assert whole["usage"]["completion_tokens"] == 200
+            assert client.post("/chat/completions", json={**body, "temperature": 0}).json()["usage"]["completion_tokens"] == 400
             with client.stream("POST", "/chat/completions", json={**body, "stream": True}) as stream:
                 next(stream.iter_lines())
-        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if '"mine"' in line]
-        deadline = time.monotonic() + 10
-        while lines[-1]["status"] != 499 and time.monotonic() < deadline:
-            time.sleep(0.05)
-            lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if '"mine"' in line]
-        assert [line["status"] for line in lines] == [401, 200, 499]
+        assert until(lambda: sorted(status for status in logged(tmp_path)) == [200, 401, 499], 10)
+
+        over = threading.Event()
+
+        def client_of_the_crowd() -> list[int]:
+            with httpx.Client(base_url=endpoint.url, timeout=120, headers=headers, verify=certificates(certificate)) as client:
+                return [client.post("/chat/completions", json=body).status_code for _ in iter(over.is_set, True)]
+
+        with ThreadPoolExecutor(6) as crowd:
+            asking = [crowd.submit(client_of_the_crowd) for _ in range(6)]
+            grown = until(lambda: num_running() == 2, 120)
+            spent = [sum(process.cpu_times()[:2]) for process in students()]
+            time.sleep(6)
+            worked = [sum(process.cpu_times()[:2]) - before for process, before in zip(students(), spent, strict=True)]
+            over.set()
+        assert grown
+        assert min(worked) > 0.5, "each replica has its part of the crowd"
+        assert {status for client in asking for status in client.result()} == {200}
+        assert until(lambda: num_running() == 0, 120)
+        with httpx.Client(base_url=endpoint.url, timeout=120, headers=headers, verify=certificates(certificate)) as client:
+            assert client.post("/chat/completions", json={**body, "max_tokens": 3}).status_code == 200
+
+
+def logged(folder: Path) -> list[int]:
+    """Return the statuses of my requests in the logs of all gates."""
+    lines = [json.loads(line) for path in folder.glob("log*") for line in path.read_text().splitlines()]
+    return [line["status"] for line in lines if line["id"] == "mine"]
+
+
+def students() -> list[psutil.Process]:
+    """Return the processes of students' replicas."""
+    return sorted((process for process in replicas() if "StudentServer" in " ".join(process.cmdline())), key=lambda process: process.pid)
