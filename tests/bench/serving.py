@@ -1,9 +1,10 @@
-"""The endpoint against the bare engine's own OpenAI server, and what it does with ten times what it can take.
+"""The endpoint against the bare engine's own OpenAI server; what it does with ten times what it can take, with requests that nobody should
+send, and without its replica.
 
 Both servers hold the same untrained model with the same settings and one engine thread, are up at once and asked in turns, so that
 neighbours on the machine trouble both alike; the idle one takes next to nothing. Every answer has as many tokens as the others.
 
-    python tests/bench/serving.py overhead | overload
+    python tests/bench/serving.py overhead | overload | hardships
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "serving"))
+
+import hardships
 import httpx
 import load
 from benchmark import SLACK, tell
@@ -41,6 +45,8 @@ START_SECONDS = 180.0
 RATIO, FIRST_SECONDS = 0.95, 0.010
 OVER, OVER_SECONDS, REFUSED_SECONDS, GOODPUT, CALM_SECONDS = 10.0, 15.0, 0.050, 0.9, 5.0
 CAPACITY_CLIENTS = 64
+NUM_MALFORMED, RECOVERY_SECONDS = 10_000, 60.0
+PARTS = ("overhead", "overload", "hardships")
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,21 @@ def _well_again(side: Side, calm_seconds: float, ended: float) -> float:
     return time.perf_counter() - ended
 
 
+def hardship(folder: str) -> Iterator[dict[str, object]]:
+    """Send it malformed requests, then kill its replica under load; tell what came of both."""
+    with ours(folder) as mine:
+        storm = hardships.storm(mine.url.removesuffix("/v1"), KEY, NAME, NUM_MALFORMED)
+        killed = hardships.killed_under_load(mine.url, KEY, NAME, CLIENTS[2])
+    num_answered = sum(storm.counts.values())
+    told = f"{NUM_MALFORMED:,} malformed requests ({num_answered / storm.seconds:.0f}/s): "
+    yield _figure(told + "answered with a 5xx, or where none may be", len(storm.bad), 0, not storm.bad)
+    yield _figure(told + "not answered", NUM_MALFORMED - num_answered, 0, num_answered == NUM_MALFORMED)
+    told = f"a replica killed while {CLIENTS[2]} clients ask: "
+    yield _figure(told + f"wrong answers of {killed.counts[200]}", len(killed.wrong), 0, not killed.wrong)
+    # A figure to state: importing vLLM alone takes most of it.
+    yield _figure(told + "seconds until answers come again", killed.seconds, RECOVERY_SECONDS, killed.seconds <= RECOVERY_SECONDS)
+
+
 def _figure(name: str, value: float, target: float, met: bool) -> dict[str, object]:
     return {
         "name": name,
@@ -190,7 +211,7 @@ def _figure(name: str, value: float, target: float, met: bool) -> dict[str, obje
 
 def measure() -> Iterator[dict[str, object]]:
     """Tell all of it; each part in a process of its own, since Ray and vLLM take a process once and for all."""
-    for part in ("overhead", "overload"):
+    for part in PARTS:
         told = subprocess.run([sys.executable, __file__, part], check=True, stdout=subprocess.PIPE, text=True).stdout
         yield from (json.loads(line) for line in told.splitlines() if line.startswith("{"))
 
@@ -200,8 +221,8 @@ def main() -> None:
     import pipeline
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("overhead", "overload"))
-    part = {"overhead": overhead, "overload": overload}[parser.parse_args().part]
+    parser.add_argument("part", choices=PARTS)
+    part = {"overhead": overhead, "overload": overload, "hardships": hardship}[parser.parse_args().part]
     with tempfile.TemporaryDirectory(prefix="mixray-bench-") as name, ray_session():
         for told in part(pipeline.untrained(Path(name) / "model")):
             print(json.dumps(told), flush=True)

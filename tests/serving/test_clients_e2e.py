@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
-import os
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import hardships
 import httpx
 import openai
-import psutil
 import pytest
-from malformed import Request, malformed
-from ray import serve
 
 from mixray import recipe
 from mixray.serving import Endpoint, serve_students
-from mixray.serving.adapters import Group
-from mixray.serving.vigil import Vigil
 
 ARM, OTHER = "tiny.short", "tiny.untouched"
 KEYS = {"anna": "key-of-anna-0123456789", "bert": "key-of-bert-0123456789"}
@@ -198,117 +189,23 @@ def test_lm_evals_clients_score_a_student(up: Up, tmp_path: Path, monkeypatch: p
 
 
 def test_ten_thousand_malformed_requests_give_no_server_error(up: Up) -> None:
-    host, port = up.root.removeprefix("http://").split(":")
-    counts: Counter[int] = Counter()
-    bad: list[tuple[int, Request, bytes]] = []
-    requests, lock = malformed(ARM, NUM_MALFORMED), threading.Lock()
-
-    def ask_many(_: int) -> None:
-        connection = http.client.HTTPConnection(host, int(port), timeout=60)
-        while True:
-            with lock:
-                batch = list(islice(requests, 50))
-            if not batch:
-                return
-            for request in batch:
-                status, told = answered(connection, request)
-                counts[status] += 1
-                if status >= 500 or (status < 400 and not request.may_pass):
-                    bad.append((status, request, told))
-
-    start = time.perf_counter()
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(ask_many, range(8)))
-    seconds = time.perf_counter() - start
-    print(f"{NUM_MALFORMED / seconds:.0f} malformed requests a second: {dict(sorted(counts.items()))}")
-    for status, request, told in bad[:10]:
+    storm = hardships.storm(up.root, KEYS["bert"], ARM, NUM_MALFORMED)
+    print(f"{NUM_MALFORMED / storm.seconds:.0f} malformed requests a second: {dict(sorted(storm.counts.items()))}")
+    for status, request, told in storm.bad[:10]:
         print(status, request.method, request.path, request.headers, request.content[:300], told[:300])
-    assert sum(counts.values()) == NUM_MALFORMED
-    assert not bad
-    assert counts[400] > NUM_MALFORMED / 2
+    assert sum(storm.counts.values()) == NUM_MALFORMED
+    assert not storm.bad
+    assert storm.counts[400] > NUM_MALFORMED / 2
     assert up.asking().chat.completions.create(model=ARM, messages=MESSAGES, max_tokens=2).choices
 
 
-def answered(connection: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
-    """Send a request as it is; a server may end the connection after it has answered."""
-    headers = {"authorization": f"Bearer {KEYS['bert']}", "content-type": "application/json", **request.headers}
-    for _ in range(2):
-        try:
-            connection.request(request.method, request.path, request.content, headers)
-            answer = connection.getresponse()
-            told = answer.read()
-        except (ConnectionError, http.client.RemoteDisconnected):
-            connection.close()  # it was idle, or the answer before said so
-            continue
-        if answer.will_close:
-            connection.close()
-        return answer.status, told
-    return 599, b"no answer at all"
-
-
 def test_a_replica_killed_under_load_costs_time_but_no_answer(up: Up) -> None:
-    questions = [[{"role": "user", "content": f"How much is {number}?"}] for number in range(NUM_CLIENTS)]
-
-    def body(number: int) -> dict[str, Any]:
-        return {"model": ARM, "messages": questions[number], "max_tokens": 20, "temperature": 0, "ignore_eos": True}
-
-    def text(answer: httpx.Response) -> str:
-        return str(answer.json()["choices"][0]["message"]["content"])
-
-    async def live() -> tuple[Counter[int], list[str], list[str], float]:
-        limits = httpx.Limits(max_connections=NUM_CLIENTS)
-        headers = {"authorization": f"Bearer {KEYS['anna']}"}
-        url = f"{up.endpoint.url}/chat/completions"
-        counts: Counter[int] = Counter()
-        wrong: list[str] = []
-        news: list[str] = []
-        async with httpx.AsyncClient(headers=headers, timeout=120, limits=limits) as client:
-            calm = [text(await client.post(url, json=body(number))) for number in range(NUM_CLIENTS)]
-            killed, recovered = 0.0, 0.0
-
-            async def ask(number: int) -> None:
-                nonlocal recovered
-                while not recovered or counts[200] < 10 * NUM_CLIENTS:
-                    answer = await client.post(url, json=body(number))
-                    counts[answer.status_code] += 1
-                    if answer.status_code == 200:
-                        if text(answer) != calm[number]:
-                            wrong.append(text(answer))
-                        if killed and time.monotonic() - killed > 1 and not recovered:
-                            recovered = time.monotonic()
-                    else:
-                        await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
-
-            async def kill() -> None:
-                nonlocal killed
-                while counts[200] < 2 * NUM_CLIENTS:
-                    await asyncio.sleep(0.05)
-                replica_of(ARM).kill()
-                killed = time.monotonic()
-
-            async def stand_by() -> None:
-                vigil = Vigil([Group(name, "") for name in (ARM, OTHER)], may_sleep=False)
-                while len(news) < 2:
-                    news.extend(vigil.news(await asyncio.to_thread(serve.status)))
-                    await asyncio.sleep(0.5)
-
-            await asyncio.gather(stand_by(), kill(), *(ask(number) for number in range(NUM_CLIENTS)))
-        return counts, wrong, news, recovered - killed
-
-    counts, wrong, news, seconds = asyncio.run(asyncio.wait_for(live(), 240))
-    print(f"recovered {seconds:.1f} s after the kill: {dict(counts)}")
-    assert not wrong
-    assert news[0].startswith(f"{ARM}: gone (")
-    assert news[1] == f"{ARM}: back"
-    assert set(counts) <= {200, 503}
-    assert counts[503] > 0
+    killed = hardships.killed_under_load(up.endpoint.url, KEYS["anna"], ARM, NUM_CLIENTS)
+    print(f"recovered {killed.seconds:.1f} s after the kill: {dict(killed.counts)}")
+    assert not killed.wrong
+    assert killed.news[0].startswith(f"{ARM}: gone (")
+    assert killed.news[1] == f"{ARM}: back"
+    assert set(killed.counts) <= {200, 503}
+    assert killed.counts[503] > 0
     other = up.asking().chat.completions.create(model=OTHER, messages=MESSAGES, max_tokens=2)
     assert other.choices
-
-
-def replica_of(arm: str) -> psutil.Process:
-    """Return the process that holds a student, among our own."""
-    for process in psutil.Process(os.getpid()).children(recursive=True):
-        if f"StudentServer:{arm.replace('.', '_')}" in " ".join(process.cmdline()):
-            return process
-    raise AssertionError(f"no process holds {arm}")
