@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixray.errors import MixrayError
+from mixray.placement import resources_of_nodes
+from mixray.recipe import Placed
 
 if TYPE_CHECKING:
     from ray.data import DataContext
@@ -54,8 +57,8 @@ def in_order(num_actors: int) -> Iterator[None]:
         yield
 
 
-def room_for_actors(source: str, num_gpus: float, models_each: int = 1) -> int:
-    """Return how many actors that hold a model the cluster has room for; at least one.
+def room_for_actors(source: str, num_gpus: float, models_each: int = 1, placed: Placed | None = None) -> int:
+    """Return how many actors that hold a model the nodes that are up have room for; at least one.
 
     By GPUs where an actor takes some; else one per two CPUs, as far as the memory goes.
 
@@ -63,10 +66,11 @@ def room_for_actors(source: str, num_gpus: float, models_each: int = 1) -> int:
         source: the model's folder or hub id.
         num_gpus: of one actor.
         models_each: how many models of this size an actor holds.
+        placed: which nodes count; all where None.
     """
-    import ray
-
-    resources = ray.cluster_resources()
+    resources: Counter[str] = Counter()
+    for node in resources_of_nodes(placed or Placed()):
+        resources.update(node)
     if num_gpus:
         return max(1, int(resources.get("GPU", 0) / num_gpus))
     weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _UNKNOWN_BYTES

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mixray.recipe.part import Part, PositiveInt, as_pair
+from mixray.recipe.placement import Placed
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -32,7 +33,7 @@ class Limits(Part):
     logit_bias: PositiveInt = Field(1024, description="tokens with a bias")
 
 
-class Serve(Part):
+class Serve(Placed):
     """The endpoint that hosts the students."""
 
     host: str = "127.0.0.1"
@@ -70,6 +71,8 @@ class Serve(Part):
     def _fits(self) -> Serve:
         if self.replicas[0] > self.replicas[1]:
             raise ValueError(f"replicas must be [fewest, most], got {list(self.replicas)}")
+        if self.direct and (self.labels or self.accelerator_type):
+            raise ValueError("direct keeps the student beside the command that serves it: leave labels and accelerator_type out")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         return self

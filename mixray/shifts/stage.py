@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from mixray import models, rows
 from mixray.errors import MixrayError
+from mixray.placement import remote_options
 from mixray.progress import StageProgress
 from mixray.ray_data import errors_told, in_order, room_for_actors
 from mixray.recipe import Shifts
@@ -133,7 +134,7 @@ class _Reader:
         own = {name: arm.trained for name, arm in self.arms.items() if self.settings.against_own and arm.trained is not None}
         num_gpus = self.settings.num_gpus
         actors = math.ceil(sum(len(part) for part in parts) / _ACTOR_ROWS)
-        actors = min(room_for_actors(self.source, num_gpus, models_each=2 if own else 1), actors)
+        actors = min(room_for_actors(self.source, num_gpus, models_each=2 if own else 1, placed=self.settings), actors)
         own = {name: _absolute(trained) for name, trained in own.items()}
         with in_order(actors), errors_told(MixrayError, "Responses could not be read by the untouched student", f"student {self.source}"):
             yield from (
@@ -148,6 +149,7 @@ class _Reader:
                     compute=ActorPoolStrategy(min_size=1, max_size=actors),
                     num_cpus=1,
                     num_gpus=num_gpus,
+                    **remote_options(self.settings),
                 )
                 .iter_batches(batch_size=None, batch_format="pyarrow")
             )  # fmt: skip

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixray.errors import TeacherError
+from mixray.placement import remote_options
 from mixray.ray_data import data_context, own_error
 from mixray.recipe import Asked, RemoteTeacher, Teacher
 from mixray.rows import REQUEST
@@ -101,13 +102,18 @@ def stream(work: Work, requests: str, num_requests: int) -> Generator[Tally, Non
                     max_tasks_in_flight_per_actor=calls + 1,
                     enable_true_multi_threading=True,
                 ),
-                num_cpus=1,
-                num_gpus=teacher.num_gpus if isinstance(teacher, Teacher) else 0,
+                **resources(teacher),
+                **remote_options(teacher),
             )
             .iter_batches(batch_size=None, batch_format="pyarrow")
         )
         for table in blocks:
             yield Tally.read(table)
+
+
+def resources(teacher: Asked) -> dict[str, float]:
+    """Return what one actor of a teacher reserves."""
+    return {"num_cpus": 1, "num_gpus": teacher.num_gpus if isinstance(teacher, Teacher) else 0}
 
 
 def _places(teacher: Asked) -> int:
