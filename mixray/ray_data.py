@@ -6,14 +6,14 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixray.errors import MixrayError
 from mixray.placement import resources_of_nodes
 from mixray.recipe import Placed
 
 if TYPE_CHECKING:
-    from ray.data import DataContext
+    from ray.data import DataContext, Dataset
 
 _CPUS_BESIDE_ACTORS = 2
 _ACTOR_BYTES = 2 * 2**30  # what an actor computes with, and Python with its libraries
@@ -44,6 +44,17 @@ def own_error(error: BaseException) -> MixrayError | None:
             return link
         link = getattr(link, "cause", None) or link.__cause__
     return None
+
+
+def map_blocks(rows: Dataset, actor: type, arguments: tuple[Any, ...], compute: Any, **reserved: Any) -> Dataset:
+    """Send blocks, as they are, through a pool of actors that reserve CPUs, GPUs and nodes by label.
+
+    `map_batches` refuses whole blocks where actors have GPUs, since an unknown block may not fit one; given a size instead, it would join
+    and cut blocks, which hold here what belongs together.
+    """
+    return rows.map_batches_internal(
+        actor, batch_size=None, batch_format="pyarrow", fn_constructor_args=arguments, compute=compute, **reserved
+    )
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ from mixray.errors import MixtureError
 from mixray.mixing.actor import CLIP, Fit, FitActor
 from mixray.placement import remote_options, resources_of_nodes
 from mixray.progress import StageProgress
-from mixray.ray_data import errors_told, in_order, room_for_actors
-from mixray.recipe import Placed
+from mixray.ray_data import errors_told, in_order, map_blocks, room_for_actors
+from mixray.recipe import Train
 from mixray.store import Artefact, Store
 
 FIT = pa.schema(
@@ -51,7 +51,7 @@ class Reading:
     source: str
     student_prompt: str
     max_tokens: int
-    placed: Placed
+    train: Train
 
 
 def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
@@ -61,7 +61,7 @@ def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_to
 
 
 def run(
-    store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress, placed: Placed | None = None
+    store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress, train: Train | None = None
 ) -> Artefact:
     """Measure a pool's accepted traces, or find them measured. Ray must be up.
 
@@ -72,7 +72,7 @@ def run(
         student_prompt: the user turn, with `{question}`.
         max_tokens: longer traces are not measured.
         progress: the stage's line on the terminal.
-        placed: which nodes the student reads on; any where None.
+        train: how it is trained, where that is known: it reads on the same nodes, on GPUs where those have some.
 
     Raises:
         MixtureError: the student's logits are not finite, or an actor did not keep running.
@@ -84,7 +84,7 @@ def run(
             return artefact
         started = time.monotonic()
         traces = _accepted(pool)
-        measured = _measured(pool, len(traces), Reading(models.resolve(model), student_prompt, max_tokens, placed or Placed()), progress)
+        measured = _measured(pool, len(traces), Reading(models.resolve(model), student_prompt, max_tokens, train or Train()), progress)
         if measured.keys() != traces.keys():
             raise MixtureError("Some traces were not measured", seen=f"{len(measured)} of {len(traces)}", rule=pool.label)
         table = [_row(problem_id, measured[trace_id]) for trace_id, problem_id in traces.items()]
@@ -155,23 +155,20 @@ def _blocks(pool: Artefact, num_traces: int, reading: Reading) -> Iterator[pa.Ta
     from ray.data import ActorPoolStrategy
 
     paths = sorted(f"{pool.path}/{entry['path']}" for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
-    on_gpu = any(node.get("GPU", 0) >= 1 for node in resources_of_nodes(reading.placed))
-    actors = min(room_for_actors(reading.source, 1 if on_gpu else 0, placed=reading.placed), math.ceil(num_traces / _ACTOR_ROWS))
+    # A cluster that grows may have no node yet.
+    on_gpu = reading.train.use_gpu or any(node.get("GPU", 0) >= 1 for node in resources_of_nodes(reading.train))
+    actors = min(room_for_actors(reading.source, 1 if on_gpu else 0, placed=reading.train), math.ceil(num_traces / _ACTOR_ROWS))
     with in_order(actors), errors_told(MixtureError, "A pool could not be measured", f"student {reading.source}"):
-        yield from (
-            ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
-            # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
-            # along to the actor, which has mixray imported: a filter of its own would import it in every process that reads.
-            .repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True)
-            .map_batches(
-                FitActor,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_constructor_args=(reading.source, reading.student_prompt, reading.max_tokens, on_gpu),
-                compute=ActorPoolStrategy(min_size=1, max_size=actors),
-                num_cpus=1,
-                num_gpus=1 if on_gpu else 0,
-                **remote_options(reading.placed),
-            )
-            .iter_batches(batch_size=None, batch_format="pyarrow")
+        # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
+        # along to the actor, which has mixray imported: a filter of its own would import it in every process that reads.
+        traces = ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
+        measured = map_blocks(
+            traces.repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True),
+            FitActor,
+            (reading.source, reading.student_prompt, reading.max_tokens, on_gpu),
+            ActorPoolStrategy(min_size=1, max_size=actors),
+            num_cpus=1,
+            num_gpus=1 if on_gpu else 0,
+            **remote_options(reading.train),
         )
+        yield from measured.iter_batches(batch_size=None, batch_format="pyarrow")
