@@ -283,3 +283,14 @@ def test_every_package_of_the_image_has_a_version(extra: str) -> None:
 def test_a_linter_finds_nothing_in_the_dockerfile() -> None:
     out = subprocess.run(["hadolint", str(DOCKERFILE)], capture_output=True, text=True, check=False)
     assert (out.returncode, out.stdout) == (0, "")
+
+
+# The words
+
+
+def test_the_readme_names_files_that_are_there_and_places_the_files_have() -> None:
+    text = (FOLDER / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert links
+    assert not [link for link in links if not (FOLDER / link).exists()]
+    assert not [path for path in re.findall(r"\bcluster/[\w./-]+\.(?:yaml|sh)\b", text) if not (ROOT / path).is_file()]
