@@ -258,6 +258,7 @@ def image_faults(text: str) -> list[str]:
 def test_the_image_is_pinned_holds_no_secret_and_does_not_run_as_root() -> None:
     text = DOCKERFILE.read_text()
     assert image_faults(text) == []
+    assert "PATH=/opt/venv/bin:$PATH' > /etc/profile.d/" in text, "login shells do not find ray"
     assert {"cpu", "gpu"} <= {rest.rpartition(" AS ")[2] for word, rest in instructions(text) if word == "FROM"}
     for change, fault in (
         (("USER 1000:1000", "USER root"), "it runs as root"),
