@@ -1,4 +1,4 @@
-# Source this from the project's root: a Ray cluster on this machine, on loopback, with a token (see local.md).
+# Source this from the project's root: a Ray cluster on this machine, on loopback, with a token (see README.md).
 export RAY_AUTH_MODE=token
 export PATH="$PWD/.venv/bin:$PATH"
 ray get-auth-token --generate >/dev/null

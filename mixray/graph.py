@@ -167,7 +167,7 @@ def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact],
         train, matched = recipe.train.of(name, blend_name, sum(share > 0 for share in blend.shares(alpha).values()))
         made_of = mixing.Ingredients(
             blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=model,
-            student_prompt=recipe.student_prompt, max_tokens=train.max_tokens, seed=recipe.seed,
+            student_prompt=recipe.student_prompt, max_tokens=train.max_tokens, seed=recipe.seed, train=train,
         )  # fmt: skip
         mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of), train, matched))
     return mixes

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixray.errors import MixrayError
+from mixray.placement import resources_of_nodes
+from mixray.recipe import Placed
 
 if TYPE_CHECKING:
-    from ray.data import DataContext
+    from ray.data import DataContext, Dataset
 
 _CPUS_BESIDE_ACTORS = 2
 _ACTOR_BYTES = 2 * 2**30  # what an actor computes with, and Python with its libraries
@@ -43,6 +46,17 @@ def own_error(error: BaseException) -> MixrayError | None:
     return None
 
 
+def map_blocks(rows: Dataset, actor: type, arguments: tuple[Any, ...], compute: Any, **reserved: Any) -> Dataset:
+    """Send blocks, as they are, through a pool of actors that reserve CPUs, GPUs and nodes by label.
+
+    `map_batches` refuses whole blocks where actors have GPUs, since an unknown block may not fit one; given a size instead, it would join
+    and cut blocks, which hold here what belongs together.
+    """
+    return rows.map_batches_internal(
+        actor, batch_size=None, batch_format="pyarrow", fn_constructor_args=arguments, compute=compute, **reserved
+    )
+
+
 @contextlib.contextmanager
 def in_order(num_actors: int) -> Iterator[None]:
     """Set Ray Data up for one execution with so many actors: blocks in order, quiet, and no limit on how long one may take."""
@@ -54,8 +68,8 @@ def in_order(num_actors: int) -> Iterator[None]:
         yield
 
 
-def room_for_actors(source: str, num_gpus: float, models_each: int = 1) -> int:
-    """Return how many actors that hold a model the cluster has room for; at least one.
+def room_for_actors(source: str, num_gpus: float, models_each: int = 1, placed: Placed | None = None) -> int:
+    """Return how many actors that hold a model the nodes that are up have room for; at least one.
 
     By GPUs where an actor takes some; else one per two CPUs, as far as the memory goes.
 
@@ -63,10 +77,11 @@ def room_for_actors(source: str, num_gpus: float, models_each: int = 1) -> int:
         source: the model's folder or hub id.
         num_gpus: of one actor.
         models_each: how many models of this size an actor holds.
+        placed: which nodes count; all where None.
     """
-    import ray
-
-    resources = ray.cluster_resources()
+    resources: Counter[str] = Counter()
+    for node in resources_of_nodes(placed or Placed()):
+        resources.update(node)
     if num_gpus:
         return max(1, int(resources.get("GPU", 0) / num_gpus))
     weights = sum(path.stat().st_size for path in Path(source).glob("*.safetensors")) if Path(source).is_dir() else _UNKNOWN_BYTES

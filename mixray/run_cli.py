@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mixray.cluster_cli import OnCluster
 from mixray.errors import RecipeError
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
@@ -54,7 +55,15 @@ def _run(loaded: Recipe, storage: str) -> None:
         terminal.answer(place_of(report, storage))
 
 
-def plan(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    recipe: RecipeArgument,
+    storage: StorageOption = "./runs",
+    overrides: SetOption = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="FILE", help="a file for `ray up`, or of KubeRay: whether the run fits, and its cost")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show what a run would make, what is there already, and what it needs. Starts nothing."""
     loaded = load_recipe(recipe, overrides)
     from mixray.graph import build_graph
@@ -62,12 +71,19 @@ def plan(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: S
     graph = build_graph(loaded, Store(storage))
     rows = [{"stage": stage, "artefact": item.label, "done": item.is_done()} for stage, item in graph.artefacts()]
     needs = _needs(loaded, len(graph.arms))
+    on = OnCluster.of(loaded, graph, cluster) if cluster else None
     if as_json:
-        print(json.dumps({"recipe": loaded.name, "artefacts": rows, "needs": needs}, indent=2))
+        print(json.dumps({"recipe": loaded.name, "artefacts": rows, "needs": needs} | ({"cluster": on.as_json()} if on else {}), indent=2))
+        if on:
+            on.check()
         return
     _table(f"plan of {loaded.name}", rows, lambda row: "there" if row["done"] else "to do")
     missing = sum(not row["done"] for row in rows)
     print(f"{missing} of {len(rows)} artefacts are to be made. Needs: " + ", ".join(f"{value} {key}" for key, value in needs.items()))
+    if on:
+        on.show()
+        on.check()
+        print(on.summary())
 
 
 def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
     "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
-    "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply",
+    "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
 COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli"}
@@ -24,6 +24,8 @@ ALLOWED = {
     "graph": FLOOR | STAGES | {"judging"},
     "examine": FLOOR | STAGES | {"graph", "judging"},
     "pipeline": FLOOR | STAGES | {"graph", "examine", "judging"},
+    "clusters": FLOOR | STAGES | {"graph", "clusters"},
+    "cluster_cli": FLOOR | {"graph", "clusters", "terminal"},
     "terminal": set(),
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options", "pool_tables"},
@@ -33,7 +35,7 @@ ALLOWED = {
     "mixture_tables": FLOOR | STAGES | {"terminal"},
     "conversation": FLOOR | {"training", "terminal"},
     "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options", "cards"},
-    "run_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
+    "run_cli": FLOOR | STAGES | {"graph", "pipeline", "cluster_cli", "terminal", "options"},
     "audit_cli": FLOOR | STAGES | {"terminal", "options"},
     "report_cli": FLOOR | STAGES | {"terminal", "options"},
     "serve_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},

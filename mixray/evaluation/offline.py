@@ -17,6 +17,7 @@ from mixray.errors import EvaluationError, MixrayError
 from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Question
 from mixray.models import resolve
+from mixray.placement import remote_options
 from mixray.ray_data import own_error
 
 MAX_DEATHS = 2
@@ -31,6 +32,7 @@ class EngineStudent:
         threads = serve.threads or max(1, (os.cpu_count() or 1) // students_at_once)
         self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, student_arguments(serve), detokenize=True)
         self.sampling = Sampling(evaluate.temperature, evaluate.top_p, evaluate.max_tokens)
+        self.placement = remote_options(serve)
         self._actor: Any = None
 
     def close(self) -> None:
@@ -67,7 +69,7 @@ class EngineStudent:
         import ray
 
         if self._actor is None:
-            resources = {"num_cpus": STUDENT_CPU_SHARE, "num_gpus": self.settings.num_gpus}
+            resources = {"num_cpus": STUDENT_CPU_SHARE, "num_gpus": self.settings.num_gpus, **self.placement}
             self._actor = ray.remote(**resources)(EngineActor).remote(self.settings, self.sampling)  # type: ignore[call-overload]
         for reference in self._actor.answers.options(num_returns="streaming").remote(questions):
             yield ray.get(reference)

@@ -16,6 +16,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,8 +24,10 @@ import pyarrow as pa
 from mixray import models, rows
 from mixray.errors import MixtureError
 from mixray.mixing.actor import CLIP, Fit, FitActor
+from mixray.placement import remote_options, resources_of_nodes
 from mixray.progress import StageProgress
-from mixray.ray_data import errors_told, in_order, room_for_actors
+from mixray.ray_data import errors_told, in_order, map_blocks, room_for_actors
+from mixray.recipe import Train
 from mixray.store import Artefact, Store
 
 FIT = pa.schema(
@@ -41,13 +44,25 @@ _ACTOR_ROWS = 256  # for fewer, another actor would not have started in time
 COLUMNS = ["trace_id", "question", "response", "verdict", "status"]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Which student reads, how, and on which nodes."""
+
+    source: str
+    student_prompt: str
+    max_tokens: int
+    train: Train
+
+
 def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
     """Return the handle of a pool's fits to a student, done or not; on which machine they are measured does not change it."""
     settings = {"model": models.fingerprint(model), "student_prompt": student_prompt, "clip": CLIP, "max_tokens": max_tokens}
     return store.artefact("fits", pool.name, settings, {"pool": pool})
 
 
-def run(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress) -> Artefact:
+def run(
+    store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress, train: Train | None = None
+) -> Artefact:
     """Measure a pool's accepted traces, or find them measured. Ray must be up.
 
     Args:
@@ -57,6 +72,7 @@ def run(store: Store, pool: Artefact, model: str, student_prompt: str, max_token
         student_prompt: the user turn, with `{question}`.
         max_tokens: longer traces are not measured.
         progress: the stage's line on the terminal.
+        train: how it is trained, where that is known: it reads on the same nodes, on GPUs where those have some.
 
     Raises:
         MixtureError: the student's logits are not finite, or an actor did not keep running.
@@ -68,7 +84,7 @@ def run(store: Store, pool: Artefact, model: str, student_prompt: str, max_token
             return artefact
         started = time.monotonic()
         traces = _accepted(pool)
-        measured = _measured(pool, len(traces), models.resolve(model), student_prompt, max_tokens, progress)
+        measured = _measured(pool, len(traces), Reading(models.resolve(model), student_prompt, max_tokens, train or Train()), progress)
         if measured.keys() != traces.keys():
             raise MixtureError("Some traces were not measured", seen=f"{len(measured)} of {len(traces)}", rule=pool.label)
         table = [_row(problem_id, measured[trace_id]) for trace_id, problem_id in traces.items()]
@@ -121,13 +137,11 @@ def _outcome(table: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _measured(
-    pool: Artefact, num_traces: int, source: str, student_prompt: str, max_tokens: int, progress: StageProgress
-) -> dict[str, dict[str, Any]]:
+def _measured(pool: Artefact, num_traces: int, reading: Reading, progress: StageProgress) -> dict[str, dict[str, Any]]:
     """Return the measures of each accepted trace by its id."""
     measured: dict[str, dict[str, Any]] = {}
     tokens = 0
-    for block in _blocks(pool, num_traces, source, student_prompt, max_tokens) if num_traces else ():
+    for block in _blocks(pool, num_traces, reading) if num_traces else ():
         for row in block.to_pylist():
             measured[row["trace_id"]] = row
             tokens += row["num_tokens"]
@@ -135,28 +149,26 @@ def _measured(
     return measured
 
 
-def _blocks(pool: Artefact, num_traces: int, source: str, student_prompt: str, max_tokens: int) -> Iterator[pa.Table]:
+def _blocks(pool: Artefact, num_traces: int, reading: Reading) -> Iterator[pa.Table]:
     """Yield blocks of MEASURED rows in the pool's order."""
     import ray
     from ray.data import ActorPoolStrategy
 
     paths = sorted(f"{pool.path}/{entry['path']}" for entry in pool.manifest()["files"] if entry["path"].endswith(".parquet"))
-    on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    actors = min(room_for_actors(source, 1 if on_gpu else 0), math.ceil(num_traces / _ACTOR_ROWS))
-    with in_order(actors), errors_told(MixtureError, "A pool could not be measured", f"student {source}"):
-        yield from (
-            ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
-            # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
-            # along to the actor, which has mixray imported: a filter of its own would import it in every process that reads.
-            .repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True)
-            .map_batches(
-                FitActor,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_constructor_args=(source, student_prompt, max_tokens, on_gpu),
-                compute=ActorPoolStrategy(min_size=1, max_size=actors),
-                num_cpus=1,
-                num_gpus=1 if on_gpu else 0,
-            )
-            .iter_batches(batch_size=None, batch_format="pyarrow")
+    # A cluster that grows may have no node yet.
+    on_gpu = reading.train.use_gpu or any(node.get("GPU", 0) >= 1 for node in resources_of_nodes(reading.train))
+    actors = min(room_for_actors(reading.source, 1 if on_gpu else 0, placed=reading.train), math.ceil(num_traces / _ACTOR_ROWS))
+    with in_order(actors), errors_told(MixtureError, "A pool could not be measured", f"student {reading.source}"):
+        # Exact blocks in the pool's order: what is measured side by side must not depend on the cluster. What is not accepted goes
+        # along to the actor, which has mixray imported: a filter of its own would import it in every process that reads.
+        traces = ray.data.read_parquet(paths, columns=COLUMNS, filesystem=pool.store.arrow_fs)
+        measured = map_blocks(
+            traces.repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True),
+            FitActor,
+            (reading.source, reading.student_prompt, reading.max_tokens, on_gpu),
+            ActorPoolStrategy(min_size=1, max_size=actors),
+            num_cpus=1,
+            num_gpus=1 if on_gpu else 0,
+            **remote_options(reading.train),
         )
+        yield from measured.iter_batches(batch_size=None, batch_format="pyarrow")

@@ -26,7 +26,7 @@ from mixray.mixing.selection import select
 from mixray.mixing.shares import Ledger, shares
 from mixray.mixing.views import Lesson
 from mixray.progress import StageProgress
-from mixray.recipe import Blend
+from mixray.recipe import Blend, Train
 from mixray.store import Artefact, Store
 
 NO_LIMIT = 2**31
@@ -47,6 +47,7 @@ class Ingredients:
         student_prompt: the user turn, with `{question}`.
         max_tokens: longer examples are left out.
         seed: of the keyed draws.
+        train: how the arms are trained, which says where the student reads the pools; anywhere where None.
     """
 
     blend: Blend
@@ -57,6 +58,7 @@ class Ingredients:
     student_prompt: str
     max_tokens: int
     seed: int
+    train: Train | None = None
 
     def lesson(self, pool: str) -> Lesson:
         """Return how a pool's traces are taught."""
@@ -141,7 +143,7 @@ def _gather(store: Store, made_of: Ingredients, progress: StageProgress) -> Gath
         return gather(counted)
     fits = {}
     for name, pool in made_of.pools.items():
-        measured = fit.run(store, pool, made_of.student, made_of.student_prompt, made_of.max_tokens, progress)
+        measured = fit.run(store, pool, made_of.student, made_of.student_prompt, made_of.max_tokens, progress, made_of.train)
         fits[name] = measured.read_table([made_of.blend.fit])[made_of.blend.fit]  # both are of the accepted traces, in the pool's order
     return gather(counted, fits)
 

@@ -9,6 +9,7 @@ from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge, Merging
 from mixray.recipe.mixtures import Blend
 from mixray.recipe.part import NAME, Name, Part, PositiveInt, PromptTemplate, Share, nearest
+from mixray.recipe.placement import ACCELERATOR_LABEL, PLACEMENT, Placed
 from mixray.recipe.problems import ProblemFormat, ProblemSet
 from mixray.recipe.reporting import Report
 from mixray.recipe.serving import Limits, Serve
@@ -31,9 +32,11 @@ from mixray.recipe.training import Lora, Train
 from mixray.recipe.whole import Recipe
 
 __all__ = [
+    "ACCELERATOR_LABEL",
     "BENCHMARKS",
     "KINDS_OF_TEACHER",
     "NAME",
+    "PLACEMENT",
     "Alone",
     "AnyTeacher",
     "Asked",
@@ -49,6 +52,7 @@ __all__ = [
     "Merging",
     "Name",
     "Part",
+    "Placed",
     "PositiveInt",
     "Price",
     "ProblemFormat",

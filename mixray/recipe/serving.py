@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mixray.recipe.part import Part, PositiveInt, as_pair
+from mixray.recipe.placement import Placed
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -34,7 +35,7 @@ class Limits(Part):
     logit_bias: PositiveInt = Field(1024, description="tokens with a bias")
 
 
-class Serve(Part):
+class Serve(Placed):
     """The endpoint that hosts the students."""
 
     host: str = "127.0.0.1"

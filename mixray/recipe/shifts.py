@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mixray.recipe.part import Name, Part, PositiveInt, as_tuple
+from mixray.recipe.part import Name, PositiveInt, as_tuple
+from mixray.recipe.placement import Placed
 
 
-class Shifts(Part):
+class Shifts(Placed):
     """The token-shift analysis (paper section 3.5): what the arms say that the untouched student would not have said."""
 
     num_responses: PositiveInt = Field(200, description="of each arm, or all where there are fewer; more of them hold the fewer")

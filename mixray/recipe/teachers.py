@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mixray.recipe.part import Part, PositiveInt, PromptTemplate, Share, as_pair
+from mixray.recipe.placement import Placed
 from mixray.rows import THINK_TAGS
 
 
@@ -32,7 +33,7 @@ class Price(Part):
     currency: str = "USD"
 
 
-class Asked(Part):
+class Asked(Placed):
     """What every teacher that is asked has in common: how a question is put, how often, and what is made of the answer."""
 
     num_samples: PositiveInt = Field(1, description="answers asked per problem")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mixray.recipe.part import Part, PositiveInt, Share, as_pair
+from mixray.recipe.placement import Placed
 
 MIXED = "mixed"
 """In `departures`: every mixture of more than one pool."""
@@ -54,7 +55,7 @@ class Lora(Part):
     targets: str | tuple[str, ...] = Field("all-linear", description="names of the layers that get an adapter, as peft takes them")
 
 
-class Train(Part):
+class Train(Placed):
     """How every arm is trained: one block for all, since arms trained differently cannot be compared."""
 
     preset: Literal["matched", "paper-table5", "released-yaml"] = Field("matched", description="what is not set here comes from it")

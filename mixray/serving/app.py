@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
 from mixray.engine import STUDENT_CPU_SHARE, student_arguments
+from mixray.placement import selector
 from mixray.serving.adapters import Group, groups
 from mixray.serving.keys import Keys
 
@@ -81,6 +82,7 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int) -> LLMCo
         engine_kwargs=student_arguments(serve, adapters),
         deployment_config={
             **replica_settings(serve),
+            **_bundle_labels(serve),
             "max_constructor_retry_count": 1,  # what cannot be loaded once cannot be loaded twice, and each try is slow
             "max_ongoing_requests": NO_LIMIT,
             "health_check_period_s": HEALTH_CHECK_SECONDS,
@@ -112,13 +114,27 @@ def replica_settings(serve: recipe.Serve) -> dict[str, Any]:
     return {"autoscaling_config": scaling, "graceful_shutdown_timeout_s": DRAIN_SECONDS}
 
 
+def _bundle_labels(serve: recipe.Serve) -> dict[str, Any]:
+    """Return what sends every bundle of a student's placement group to the nodes the recipe names."""
+    wanted = selector(serve)
+    return {"placement_group_bundle_label_selector": [wanted]} if wanted else {}
+
+
+def bundles(serve: recipe.Serve) -> list[dict[str, float]]:
+    """Return what one replica of a student reserves: a bundle for each worker of its engine, on one node or on several."""
+    if not serve.num_gpus:
+        return [{"CPU": STUDENT_CPU_SHARE}]
+    workers, share = (1, serve.num_gpus) if serve.num_gpus < 1 else (int(serve.num_gpus), 1)
+    return [{"CPU": STUDENT_CPU_SHARE, "GPU": share}] * workers
+
+
 def _cpu(threads: int | None, num_engines: int) -> dict[str, Any]:
     from mixray.serving.engine import StudentServer
 
     threads = threads or max(1, (os.cpu_count() or 1) // num_engines)
     return {
         "accelerator_config": {"kind": "cpu"},
-        "placement_group_config": {"bundles": [{"CPU": STUDENT_CPU_SHARE}]},
+        "placement_group_config": {"bundles": bundles(recipe.Serve())},
         "server_cls": StudentServer,
         "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(threads), **CPU_ENVIRONMENT}},
     }
@@ -129,6 +145,6 @@ def _gpu(serve: recipe.Serve) -> dict[str, Any]:
 
     return {
         "accelerator_config": {"kind": "gpu"},
-        "placement_group_config": {"bundle_per_worker": {"CPU": STUDENT_CPU_SHARE, "GPU": min(1.0, serve.num_gpus)}},
+        "placement_group_config": {"bundle_per_worker": bundles(serve)[0]},
         "server_cls": AnsweringServer,
     }

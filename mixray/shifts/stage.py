@@ -28,8 +28,9 @@ import pyarrow.compute as pc
 
 from mixray import models, rows
 from mixray.errors import MixrayError
+from mixray.placement import remote_options
 from mixray.progress import StageProgress
-from mixray.ray_data import errors_told, in_order, room_for_actors
+from mixray.ray_data import errors_told, in_order, map_blocks, room_for_actors
 from mixray.recipe import Shifts
 from mixray.shifts.actor import ANSWERED, SHIFT, ShiftActor
 from mixray.store import Artefact, Store
@@ -98,6 +99,11 @@ def draw(scores: Artefact, settings: Shifts, seed: int) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (-len(row["response"]), _key(row)))
 
 
+def actors_for(num_responses: int) -> int:
+    """Return how many actors are worth starting."""
+    return math.ceil(num_responses / _ACTOR_ROWS)
+
+
 def _drawn(scores: Artefact, settings: Shifts, seed: int) -> set[tuple[str, str, int]]:
     keys = []
     for table in scores.tables([*_KEY, "finish_reason", "response"]):
@@ -132,25 +138,20 @@ class _Reader:
             return
         own = {name: arm.trained for name, arm in self.arms.items() if self.settings.against_own and arm.trained is not None}
         num_gpus = self.settings.num_gpus
-        actors = math.ceil(sum(len(part) for part in parts) / _ACTOR_ROWS)
-        actors = min(room_for_actors(self.source, num_gpus, models_each=2 if own else 1), actors)
+        actors = actors_for(sum(len(part) for part in parts))
+        actors = min(room_for_actors(self.source, num_gpus, models_each=2 if own else 1, placed=self.settings), actors)
         own = {name: _absolute(trained) for name, trained in own.items()}
         with in_order(actors), errors_told(MixrayError, "Responses could not be read by the untouched student", f"student {self.source}"):
-            yield from (
-                ray.data.from_arrow([pa.Table.from_pylist(part, schema=ANSWERED) for part in parts])
-                .map_batches(
-                    ShiftActor,
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    fn_constructor_args=(
-                        self.source, own, dict(self.prompts), self.settings.dtype, self.settings.batch_tokens, num_gpus > 0
-                    ),
-                    compute=ActorPoolStrategy(min_size=1, max_size=actors),
-                    num_cpus=1,
-                    num_gpus=num_gpus,
-                )
-                .iter_batches(batch_size=None, batch_format="pyarrow")
-            )  # fmt: skip
+            read = map_blocks(
+                ray.data.from_arrow([pa.Table.from_pylist(part, schema=ANSWERED) for part in parts]),
+                ShiftActor,
+                (self.source, own, dict(self.prompts), self.settings.dtype, self.settings.batch_tokens, num_gpus > 0),
+                ActorPoolStrategy(min_size=1, max_size=actors),
+                num_cpus=1,
+                num_gpus=num_gpus,
+                **remote_options(self.settings),
+            )
+            yield from read.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _absolute(trained: Artefact) -> Artefact:

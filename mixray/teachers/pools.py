@@ -19,7 +19,7 @@ from mixray.files import content_checksum
 from mixray.models import fingerprint, folder_fingerprint
 from mixray.progress import StageProgress
 from mixray.quarantine import Quarantine
-from mixray.recipe import AnyTeacher, Asked, ImportedTeacher, RemoteTeacher, Teacher
+from mixray.recipe import PLACEMENT, AnyTeacher, Asked, ImportedTeacher, RemoteTeacher, Teacher
 from mixray.store import Artefact, Store
 from mixray.teachers import imported, rejudge
 from mixray.teachers.attempts import Attempts
@@ -40,7 +40,7 @@ BROKEN = "broken"  # in a work folder: the names of runs that the breaker ended
 # Settings of the machine, the wallet and the breaker, not of the text: others find the same pool.
 _NOT_HASHED = {
     "replicas", "threads", "block_rows", "num_gpus", "max_restarts", "max_failed_share", "price",
-    "key_env", "concurrency", "max_tries", "timeout_seconds", "cache",
+    "key_env", "concurrency", "max_tries", "timeout_seconds", "cache", *PLACEMENT,
 }  # fmt: skip
 
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixray.errors import TeacherError
-from mixray.ray_data import data_context, own_error
+from mixray.placement import remote_options
+from mixray.ray_data import data_context, map_blocks, own_error
 from mixray.recipe import Asked, RemoteTeacher, Teacher
 from mixray.rows import REQUEST
 from mixray.store import Artefact
@@ -86,28 +87,22 @@ def stream(work: Work, requests: str, num_requests: int) -> Generator[Tally, Non
     calls = math.ceil(_ROWS_AT_HAND * _places(teacher) / (rows * at_once)) + 1
     replicas = teacher.replicas if isinstance(teacher, Teacher) else (1, 1)
     with _data_context(replicas[-1]), _told_as_teacher_errors(work.name, work.attempts):
-        blocks = (
-            ray.data.read_parquet(requests, filesystem=work.store.arrow_fs)
-            .repartition(target_num_rows_per_block=rows)
-            .map_batches(
-                TeacherActor,
-                batch_size=None,
-                batch_format="pyarrow",
-                fn_constructor_args=(work,),
-                compute=ActorPoolStrategy(
-                    min_size=replicas[0],
-                    max_size=replicas[-1],
-                    max_concurrent_calls_per_actor=calls,
-                    max_tasks_in_flight_per_actor=calls + 1,
-                    enable_true_multi_threading=True,
-                ),
-                num_cpus=1,
-                num_gpus=teacher.num_gpus if isinstance(teacher, Teacher) else 0,
-            )
-            .iter_batches(batch_size=None, batch_format="pyarrow")
+        asked = ray.data.read_parquet(requests, filesystem=work.store.arrow_fs).repartition(target_num_rows_per_block=rows)
+        pool = ActorPoolStrategy(
+            min_size=replicas[0],
+            max_size=replicas[-1],
+            max_concurrent_calls_per_actor=calls,
+            max_tasks_in_flight_per_actor=calls + 1,
+            enable_true_multi_threading=True,
         )
-        for table in blocks:
+        answered = map_blocks(asked, TeacherActor, (work,), pool, **resources(teacher), **remote_options(teacher))
+        for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield Tally.read(table)
+
+
+def resources(teacher: Asked) -> dict[str, float]:
+    """Return what one actor of a teacher reserves."""
+    return {"num_cpus": 1, "num_gpus": teacher.num_gpus if isinstance(teacher, Teacher) else 0}
 
 
 def _places(teacher: Asked) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mixray.errors import ClusterError, MixrayError, TrainingError
+from mixray.placement import resources_of_nodes, selector
 from mixray.progress import StageProgress
 from mixray.recipe import Train
 from mixray.session import is_private
@@ -60,7 +61,8 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
         scaling_config=ScalingConfig(
             num_workers=fewest if fewest == most else (fewest, most),
             use_gpu=train.use_gpu,
-            resources_per_worker=_resources(train),
+            resources_per_worker=resources(train),
+            label_selector=selector(train) or None,
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
         run_config=RunConfig(
@@ -98,7 +100,8 @@ def _own_errors(errors: Iterable[BaseException]) -> list[MixrayError]:
     return sorted(own, key=lambda error: "Another worker" in error.what)
 
 
-def _resources(train: Train) -> dict[str, float]:
+def resources(train: Train) -> dict[str, float]:
+    """Return what one worker reserves."""
     return {"CPU": train.cpus_per_worker, **({"GPU": 1.0} if train.use_gpu else {})}
 
 
@@ -108,7 +111,7 @@ def check_room(train: Train) -> None:
     Raises:
         ClusterError: it cannot hold them.
     """
-    if is_private() and room_for(_nodes(), _resources(train)) < train.workers[0]:
+    if is_private() and room_for(resources_of_nodes(train), resources(train)) < train.workers[0]:
         raise _no_room(train)
 
 
@@ -123,16 +126,17 @@ def wait_for_room(train: Train, progress: StageProgress) -> None:
     from ray.autoscaler.sdk import request_resources
 
     check_room(train)
-    fewest, wanted = train.workers[0], _resources(train)
-    if room_for(_nodes(), wanted) >= fewest:
+    fewest, wanted, labels = train.workers[0], resources(train), selector(train)
+    if room_for(resources_of_nodes(train), wanted) >= fewest:
         return
     deadline = time.monotonic() + train.node_wait_minutes * 60
     try:
-        request_resources(bundles=[wanted] * fewest)
+        request_resources(bundles=[wanted] * fewest, bundle_label_selectors=[labels] * fewest)
         while time.monotonic() < deadline:
-            if room_for(_nodes(), wanted) >= fewest:
+            room = room_for(resources_of_nodes(train), wanted)
+            if room >= fewest:
                 return
-            progress.update(room_for(_nodes(), wanted), fewest, waiting="for nodes")
+            progress.update(room, fewest, waiting="for nodes")
             time.sleep(POLL_SECONDS)
     finally:
         request_resources(bundles=[])  # what Ray Train asks for counts from here on
@@ -140,19 +144,14 @@ def wait_for_room(train: Train, progress: StageProgress) -> None:
 
 
 def _no_room(train: Train) -> ClusterError:
-    fewest, wanted = train.workers[0], _resources(train)
+    fewest, wanted, nodes = train.workers[0], resources(train), resources_of_nodes(train)
+    labels = ", ".join(f"{key}={value}" for key, value in selector(train).items())
     return ClusterError(
         "The cluster cannot hold a training's workers",
-        seen=f"nodes with {'; '.join(_told(node) for node in _nodes()) or 'nothing'}: room for {room_for(_nodes(), wanted)}",
-        rule=f"{fewest} workers of {_told(wanted)} each",
+        seen=f"nodes with {'; '.join(_told(node) for node in nodes) or 'nothing'}: room for {room_for(nodes, wanted)}",
+        rule=f"{fewest} workers of {_told(wanted)} each" + (f", on nodes labelled {labels}" if labels else ""),
         do="lower train.workers or train.cpus_per_worker, add nodes, or raise train.node_wait_minutes on a cluster that grows",
     )
-
-
-def _nodes() -> list[dict[str, float]]:
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def room_for(nodes: list[dict[str, float]], wanted: dict[str, float]) -> int:
@@ -178,7 +177,7 @@ class Patience:
         if now - self._looked_at < POLL_SECONDS:
             return self._waits
         self._looked_at = now
-        self._waits = room_for(_nodes(), _resources(self.train)) < self.train.workers[0]
+        self._waits = room_for(resources_of_nodes(self.train), resources(self.train)) < self.train.workers[0]
         if not self._waits:
             self._room_at = now
         elif now - self._room_at > self.train.node_wait_minutes * 60:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ class Job:
 
 def train_worker(config: dict[str, Any]) -> None:
     """Run the loop; Ray Train calls this on every worker."""
+    job: Job = config["job"]
+    if job.train.use_gpu:  # the job's environment is the driver's guess, and a driver need not have a GPU
+        os.environ["DS_ACCELERATOR"] = "cuda"
     from mixray.training import worker
 
-    worker.run(config["job"])
+    worker.run(job)

@@ -18,7 +18,7 @@ from mixray.card import LICENSE_UNKNOWN
 from mixray.chat import Encoded, show
 from mixray.models import fingerprint, resolve
 from mixray.progress import StageProgress
-from mixray.recipe import Train
+from mixray.recipe import PLACEMENT, Train
 from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.training import tokens as tokens_stage
@@ -35,7 +35,7 @@ from mixray.training.tokens import TokenRows
 EXECUTION = {
     "preset", "departures", "zero_stage", "offload_optimizer", "offload_parameters", "gradient_checkpointing", "attention", "liger",
     "loss_chunk_bytes", "micro_batch_tokens", "workers", "use_gpu", "cpus_per_worker", "node_wait_minutes", "max_failures",
-    "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "wandb", "mlflow",
+    "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "wandb", "mlflow", *PLACEMENT,
 }  # fmt: skip
 log = logging.getLogger("mixray.training")
 

@@ -40,7 +40,9 @@ NAME, KEY = "student", "bench"
 ROUTE = "/chat/completions"
 CLIENTS = (1, 8, 32, 128)
 ROUNDS = 3
-TOKENS, MOST_TOKENS, SEQUENCES = 48, 640, 64
+TOKENS, MOST_TOKENS = 48, 640
+# As many as there are clients: where some wait for their turn in the engine, the first token says how long, and nothing of the way to it.
+SEQUENCES = CLIENTS[-1]
 START_SECONDS = 180.0
 RATIO, FIRST_SECONDS = 0.95, 0.010
 OVER, OVER_SECONDS, REFUSED_SECONDS, GOODPUT, CALM_SECONDS = 10.0, 15.0, 0.050, 0.9, 5.0

@@ -41,6 +41,7 @@ BLOCK_ROWS = 8
 PLACES = 8
 STEP_SECONDS = 0.02
 NUM_WORKER_NODES = 2
+LABELS = {"mixray/role": "teacher"}
 MOST_WAIT_SECONDS = 120.0
 # What one kill can cost: the blocks at hand in both actors, and those that other actors had begun when the driver fell.
 MOST_IN_FLIGHT = 2 * BLOCK_ROWS * (4 * PLACES // BLOCK_ROWS + 2)
@@ -82,7 +83,7 @@ class ChaosEngine(ScriptedEngine):
 def teacher_of(model: str, folder: str) -> Teacher:
     return Teacher(
         model=model, num_samples=NUM_SAMPLES, temperature=1, max_failed_share=1, max_restarts=50, block_rows=BLOCK_ROWS, replicas=(2, 2),
-        engine={"folder": folder, "max_num_seqs": PLACES},
+        engine={"folder": folder, "max_num_seqs": PLACES}, labels=LABELS,
     )  # fmt: skip
 
 
@@ -228,7 +229,7 @@ class Chaos:
         return pool_of(self.store.url, str(self.folder), self.model, seed)
 
     def _add_node(self) -> None:
-        self.cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+        self.cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20, labels=LABELS)
 
     def _kill_node(self, chance: random.Random) -> None:
         node = chance.choice(sorted(self.cluster.worker_nodes, key=lambda node: node.node_id))

@@ -23,7 +23,10 @@ from cluster_driver import SNAPSHOT
 from mixray import training
 from mixray.store import Artefact, Store
 
+LABELS = {"mixray/role": "student"}
+"""Of every node that can train."""
 HEAD_ID = "f" * 51 + "00000"  # the fake provider's, of the head's node
+KIND = {"resources": {"CPU": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "min_workers": 0, "max_workers": 2}
 RAY = str(Path(sys.executable).parent / "ray")
 
 
@@ -53,7 +56,7 @@ class Nodes:
             self.lose(next(iter(self.cluster.worker_nodes)))
         with self._environment():
             while len(self.cluster.worker_nodes) < number:
-                self.cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+                self.cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, labels=LABELS)
         return list(self.cluster.worker_nodes)
 
     def lose(self, node: Any) -> None:
@@ -80,7 +83,8 @@ def growing(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     }  # fmt: skip
     kinds = {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-        "worker": {"resources": {"CPU": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        "other": {**KIND, "labels": {"mixray/role": "teacher"}},
+        "worker": {**KIND, "labels": LABELS},
     }
     lists = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
              "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")  # fmt: skip

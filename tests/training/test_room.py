@@ -48,7 +48,7 @@ def test_places_are_taken_one_by_one(nodes: list[dict[str, float]], wanted: dict
 
 def test_patience_ends_with_the_wait_and_starts_anew_with_every_return(monkeypatch: pytest.MonkeyPatch) -> None:
     now, nodes = [0.0], [{"CPU": 2.0}]
-    monkeypatch.setattr(fit, "_nodes", lambda: nodes)
+    monkeypatch.setattr(fit, "resources_of_nodes", lambda train: nodes)
     monkeypatch.setattr(fit.time, "monotonic", lambda: now[0])
     patience = Patience(Train(workers=(2, 2), node_wait_minutes=1))
 

@@ -1,0 +1,111 @@
+"""A teacher on its own nodes of a real cluster: where its actors run, that they leave its GPUs, and that the head does none of the work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.e2e
+# A node's own processes, and workers that wait for work.
+NO_WORK = {"ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE"}
+DRIVER = """
+import json, sys, time
+from pathlib import Path
+import ray, ray.cloudpickle
+import scripted_engine
+from asking import RULE, make_problems, scripted
+from mixray import teachers
+from mixray.progress import Display
+from mixray.store import Store
+
+class PlacedEngine(scripted_engine.ScriptedEngine):
+    def __init__(self, teacher):
+        super().__init__(teacher)
+        context = ray.get_runtime_context()
+        (self.folder / f"place-{context.get_actor_id()}").write_text(json.dumps([context.get_node_id(), ray.get_gpu_ids()]))
+
+def drive(folder, model):
+    store = Store(f"{folder}/store")
+    teacher = scripted(model, Path(folder), num_gpus=1, replicas=(2, 2), labels={"mixray/role": "teacher"})
+    problems = make_problems(store, [f"well? {number}" for number in range(60)])
+    pool = teachers.run(store, "placed", teacher, problems, 0, RULE, Display(quiet=True).stage("pool"), PlacedEngine)
+    ended = time.monotonic()
+    while ray.available_resources().get("GPU", 0) < ray.cluster_resources()["GPU"]:
+        assert time.monotonic() < ended + 60
+        time.sleep(0.02)
+    return pool.outcome["right"], time.monotonic() - ended, ray.get_runtime_context().get_node_id()
+
+ray.cloudpickle.register_pickle_by_value(sys.modules["asking"])
+ray.init()
+on_a_worker = ray.remote(num_cpus=1, label_selector={"mixray/role": "worker"})(drive)
+right, seconds, driver = ray.get(on_a_worker.remote(*sys.argv[1:]))
+roles = {node["NodeID"]: node["Labels"].get("mixray/role", "head") for node in ray.nodes()}
+places = [json.loads(path.read_text()) for path in Path(sys.argv[1]).glob("place-*")]
+actors = [[roles[node], len(gpus)] for node, gpus in places]
+print(json.dumps({"right": right, "seconds": seconds, "driver": roles[driver], "actors": actors}))
+"""
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head for nothing, and a node each for teachers, students and the driver; the GPUs are Ray's word alone."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")  # short: sockets lie there
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    memory = 80 * 2**20
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": memory}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for role, cpus, gpus in (("teacher", 2, 2), ("student", 2, 2), ("worker", 3, 0)):
+            cluster.add_node(num_cpus=cpus, num_gpus=gpus, labels={"mixray/role": role}, object_store_memory=memory)
+        yield cluster
+    finally:
+        cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def working(raylet: psutil.Process) -> set[str]:
+    titles = set()
+    for process in raylet.children():
+        with contextlib.suppress(psutil.Error):
+            titles |= {word for word in process.cmdline()[:1] if word.startswith("ray::")}
+    return titles
+
+
+def test_a_teacher_takes_its_own_nodes_and_leaves_them_before_the_next_stage(cluster: Any, tmp_path: Path, random_student: str) -> None:
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": cluster.address,
+        "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), random_student]
+    raylet = psutil.Process(cluster.head_node.all_processes["raylet"][0].process.pid)
+    on_head: set[str] = set()
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        while driver.poll() is None:
+            on_head |= working(raylet)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driver.wait(0.1)
+    assert driver.returncode == 0, (tmp_path / "log").read_text()[-3000:]
+    assert driver.stdout is not None
+    told = json.loads(driver.stdout.read().splitlines()[-1])
+    print(f"GPUs free {told['seconds']:.2f} s after the pool; on the head: {sorted(on_head)}")
+    assert told["right"] == 60
+    assert told["driver"] == "worker"
+    assert told["actors"] == [["teacher", 1]] * 2
+    assert told["seconds"] < 10
+    assert on_head <= NO_WORK
