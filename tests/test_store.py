@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixray import locks
+from mixray.commits import MANIFEST
 from mixray.errors import StoreError
 from mixray.rows import digest, keyed_draw
-from mixray.store import MANIFEST, Artefact, Store
+from mixray.store import Artefact, Store
 
 ROWS = pa.table({"problem_id": ["a", "b"], "right": [True, False]})
 
@@ -157,16 +157,6 @@ def test_a_lock_is_waited_for_no_longer_than_asked(any_store: Store) -> None:
         pass
     with artefact.lock(seconds=5):
         pass
-
-
-def test_a_dead_holders_lease_is_taken_over(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    lease = f"{any_store.root}/.locks/stale"
-    any_store.fs.makedirs(f"{any_store.root}/.locks", exist_ok=True)
-    any_store.fs.pipe_file(f"{lease}.json", b'{"owner": "dead", "renewed_at": 0}')
-    with locks.exclusive(any_store.fs, lease, is_local=False, seconds=10):
-        assert b"dead" not in any_store.fs.cat_file(f"{lease}.json")
-    any_store.fs.invalidate_cache()
-    assert not any_store.fs.exists(f"{lease}.json")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mixray.commits import MANIFEST
 from mixray.report.answers import Arm
-from mixray.store import MANIFEST, Artefact, Store
+from mixray.store import Artefact, Store
 from mixray.versions import versions
 
 # Of an outcome only what is told in a line: no strata, no parts.
