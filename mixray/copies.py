@@ -1,7 +1,8 @@
 """Copies of remote artefacts on this machine, for what reads folders alone: a copy is whole or not there.
 
-In: an artefact of an object store. Out: a folder with its files, each held against the manifest. It lies in the machine's temporary folder,
-under the artefact's label; one that was cut short since, or whose artefact was replaced, is brought again.
+In: an artefact of an object store, or its address. Out: a folder with its files, each held against the manifest. It lies in the machine's
+temporary folder, under the artefact's label; one that was cut short since, or whose artefact was replaced, is brought again. Beside it lies
+where it came from, so that a process that is sent to another node can bring the same there.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 
 from mixray.commits import MANIFEST
+from mixray.disk import write_whole
+from mixray.rows import digest
 from mixray.staging import measure
 
 if TYPE_CHECKING:
     from mixray.store import Artefact
 
+ORIGIN = ".origin"
 LOCAL = fsspec.filesystem("file")
 
 
@@ -33,8 +38,10 @@ def local_copy(artefact: Artefact) -> Path:
         StoreError: there is no such artefact, or it is damaged.
     """
     manifest = artefact.manifest()
-    folder = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{artefact.kind}-{artefact.folder}"
+    storage = digest([artefact.store.url.rstrip("/")], 8)
+    folder = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / storage / f"{artefact.kind}-{artefact.folder}"
     if _holds(folder, manifest):
+        write_whole(Path(f"{folder}{ORIGIN}"), artefact.address.encode())
         return folder
     fetched, aside = (Path(f"{folder}.{uuid.uuid4().hex}") for _ in range(2))
     try:
@@ -47,7 +54,26 @@ def local_copy(artefact: Artefact) -> Path:
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
+    write_whole(Path(f"{folder}{ORIGIN}"), artefact.address.encode())
     return folder
+
+
+def bring(address: str) -> Path:
+    """Return the folder of the copy of what lies at `<storage>/<kind>/<name>-<hash>`.
+
+    Raises:
+        StoreError: there is no such artefact, or it is damaged.
+    """
+    from mixray.store import Store  # which needs this module first
+
+    root, kind, folder = address.rstrip("/").rsplit("/", 2)
+    return local_copy(Store(root).open(kind, folder))
+
+
+def origins(folders: Iterable[str]) -> tuple[str, ...]:
+    """Return the addresses of those folders that are copies."""
+    found = (Path(f"{folder}{ORIGIN}") for folder in folders)
+    return tuple(sorted({path.read_text(encoding="utf-8") for path in found if path.is_file()}))
 
 
 def _fetch(artefact: Artefact, manifest: dict[str, Any], folder: Path) -> None:

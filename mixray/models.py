@@ -1,4 +1,4 @@
-"""Where model names lead: `tiny:<name>` to a shipped model, a folder to itself, anything else to the hub.
+"""Where model names lead: `tiny:<name>` to a shipped model, a folder to itself, an artefact's address to a copy, anything else to the hub.
 
 Only safetensors are loaded and no code from a model folder ever runs; a folder that holds either kind of danger is refused before
 anything imports it.
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from mixray import copies
 from mixray.errors import MixrayError
 from mixray.rows import digest
 
@@ -40,6 +41,8 @@ def resolve(model: str) -> str:
         if folder.name not in known:
             raise MixrayError("There is no such shipped model", seen=model, rule=f"one of {['tiny:' + name for name in known]}")
         return _checked(folder)
+    if "://" in model:
+        return _checked(copies.bring(model))
     path = Path(model).expanduser()
     if path.is_dir():
         return _checked(path.resolve())
@@ -48,9 +51,14 @@ def resolve(model: str) -> str:
     raise MixrayError(
         "A model is missing",
         seen=model,
-        rule="`tiny:<name>`, an existing folder, or a hub id `owner/name`",
+        rule="`tiny:<name>`, an existing folder, the address of a student in a storage, or a hub id `owner/name`",
         do="check the recipe's `model`",
     )
+
+
+def for_workers(model: str) -> str:
+    """Return what leads to the same model on any node: the copy of a remote student is of this machine alone, its address is not."""
+    return model if "://" in model else resolve(model)
 
 
 def fingerprint(model: str) -> str:

@@ -202,6 +202,11 @@ class Artefact:
         return f"{self.store.root}/{self.label}"
 
     @property
+    def address(self) -> str:
+        """Where it lies, as any process on any node finds it."""
+        return f"{self.store.absolute_url.rstrip('/')}/{self.label}"
+
+    @property
     def work_path(self) -> str:
         """A folder for unfinished work that a later run resumes; removed by the commit."""
         return f"{self.store.root}/.work/{self.label}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixray import copies, models
 from mixray.commits import MANIFEST
 from mixray.errors import StoreError
 from mixray.rows import digest, keyed_draw
@@ -47,6 +50,35 @@ def test_a_committed_artefact_is_found_and_read(any_store: Store) -> None:
     assert again.outcome == {"num_rows": 2}
     assert any_store.folders("pools") == [f"long-{artefact.hash}"]
     assert (again.local_folder() / "facts.json").exists()
+
+
+@pytest.mark.parametrize("harm", ["cut short", "a file gone", "replaced since"])
+def test_a_copy_of_a_remote_artefact_is_whole_whatever_became_of_the_last_one(s3_store: Store, harm: str) -> None:
+    artefact = make(s3_store)
+    copy = artefact.local_folder()
+    if harm == "cut short":
+        (copy / "facts.json").write_text("{")
+    elif harm == "a file gone":
+        (copy / "part-00000.parquet").unlink()
+    else:
+        with artefact.staging(replace=True) as staging:
+            staging.write_json("facts.json", {"value": 2})
+    assert artefact.local_folder() == copy
+    assert {path.name for path in copy.iterdir()} == {"manifest.json", *(entry["path"] for entry in artefact.manifest()["files"])}
+    assert json.loads((copy / "facts.json").read_text()) == artefact.read_json("facts.json")
+    assert [path.name for path in copy.parent.iterdir() if path.is_dir()] == [copy.name], "nothing half done lies beside it"
+
+
+def test_a_student_in_a_remote_storage_is_found_by_its_address_from_any_node(s3_store: Store) -> None:
+    student = s3_store.artefact("students", "arm", {})
+    with student.staging() as staging:
+        staging.write_json("config.json", {"model_type": "qwen2"})
+    folder = models.resolve(student.address)
+    assert folder == str(student.local_folder())
+    assert models.fingerprint(student.address) == models.fingerprint(folder)
+    assert copies.origins([folder, "/elsewhere"]) == (student.address,)
+    shutil.rmtree(folder)  # as on another node
+    assert copies.bring(student.address) == Path(folder)
 
 
 def test_a_manifest_tells_what_made_it(any_store: Store) -> None:

@@ -16,7 +16,7 @@ from mixray.engine import CPU_ARGUMENTS, FIXED_ARGUMENTS, BadRequest, EngineSett
 from mixray.errors import EvaluationError, MixrayError
 from mixray.evaluation.client import Answer
 from mixray.evaluation.exam import Question
-from mixray.models import resolve
+from mixray.models import for_workers
 from mixray.ray_data import own_error
 
 MAX_DEATHS = 2
@@ -33,7 +33,7 @@ class EngineStudent:
     def __init__(self, model: str, serve: recipe.Serve, evaluate: recipe.Evaluate, students_at_once: int = 1) -> None:
         """Args are the model's folder or id, the engine's settings, how to ask, and how many engines share the machine's cores."""
         threads = max(1, (os.cpu_count() or 1) // students_at_once)
-        self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, engine_arguments(serve), detokenize=True)
+        self.settings = EngineSettings(for_workers(model), serve.num_gpus, threads, engine_arguments(serve), detokenize=True)
         self.sampling = Sampling(evaluate.temperature, evaluate.top_p, evaluate.max_tokens)
         self._actor: Any = None
 

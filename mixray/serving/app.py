@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
+from mixray.copies import origins
 from mixray.engine import CPU_ARGUMENTS
 from mixray.serving.adapters import Group, groups
 from mixray.serving.keys import Keys
@@ -50,15 +51,17 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
     from mixray.serving.student import OwnGate
 
     engines = groups(models, serve)
+    fetched = origins(models.values())
     pinned = {"resources": {node: 0.001}} if node else {}
     if serve.direct and door is not None and len(engines) == 1 and serve.replicas == (1, 1):
         (group,) = engines
         config = student_config(group, serve, 1, pinned)
-        return build_llm_deployment(config, bind_kwargs={"adapters": group.adapters, "own_gate": OwnGate(tuple(models), serve, keys, door)})
+        own = OwnGate(tuple(models), serve, keys, door)
+        return build_llm_deployment(config, bind_kwargs={"adapters": group.adapters, "fetched": fetched, "own_gate": own})
     students: dict[str, Application] = {}
     for group in engines:
         config = student_config(group, serve, len(engines))
-        students |= dict.fromkeys(group.names, build_llm_deployment(config, bind_kwargs={"adapters": group.adapters}))
+        students |= dict.fromkeys(group.names, build_llm_deployment(config, bind_kwargs={"adapters": group.adapters, "fetched": fetched}))
     ingress = ray_serve.ingress()(Front)
     options = {
         "name": "gate",

@@ -6,11 +6,12 @@ comes back as its status, so that a request's fault is never a server's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from mixray.copies import bring
 from mixray.recipe import Serve
 from mixray.serving.answers import Answer
 from mixray.serving.door import Door, own_log
@@ -51,10 +53,19 @@ class AnsweringServer(LLMServer):
     """A replica of `ray.serve.llm` that answers in bytes, and may hold adapters on its model."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None, own_gate: OwnGate | None = None
+        self,
+        llm_config: LLMConfig,
+        adapters: Mapping[str, str] | None = None,
+        own_gate: OwnGate | None = None,
+        fetched: Sequence[str] = (),
     ) -> None:
-        """Start the engine, load adapters, given by the name they are asked by, and open the gate where this replica holds it."""
+        """Start the engine, load adapters, given by the name they are asked by, and open the gate where this replica holds it.
+
+        `fetched` are the addresses of students that the driver has copies of: this node needs them in the same places.
+        """
         keep_inside()
+        for address in fetched:
+            await asyncio.to_thread(bring, address)
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)
