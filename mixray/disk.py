@@ -16,11 +16,12 @@ from pathlib import Path
 from mixray.errors import StoreError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# Kinds of mounts that several machines may have; also whatever a process of the user's serves (`fuse.*`).
+# Kinds of mounts that several machines may have; also what a process serves (`fuse.*`), but for what containers are made of.
 SHARED_KINDS = {
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "9p", "virtiofs", "afs", "ocfs2", "gfs2",
-    "orangefs", "wekafs", "fuse",
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "afs", "ocfs2", "gfs2", "orangefs", "wekafs",
+    "fuse",
 }  # fmt: skip
+NEVER_SHARED = {"fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.snapfuse", "fuse.squashfuse"}
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -79,7 +80,8 @@ def is_shared(path: str) -> bool:
         kinds[before.split()[4].replace("\\040", " ")] = after.split()[0]  # what is mounted later lies above
     while place not in kinds and place != "/":
         place = os.path.dirname(place)
-    return kinds.get(place, "").partition(".")[0] in SHARED_KINDS
+    kind = kinds.get(place, "")
+    return kind not in NEVER_SHARED and kind.partition(".")[0] in SHARED_KINDS
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ stopped (SIGSTOP, a debugger) keeps it, and whoever else wants the artefact wait
 
 Everywhere else (object stores, and disks that several machines have) there are leases. Each attempt at an artefact is a small record with
 the next number, made only where there is none (of several at once one succeeds), and the highest number has the artefact. Its holder renews
-it; one that has not been renewed for `STALE_SECONDS`, as seen by whoever waits, is dead and the next number may be taken. Its number is a
-`Fence`: whoever writes asks it first, and finds that a later attempt has the artefact, also after hours of standing still. The last record
-stays, so that numbers never come twice.
+it; one that has not been renewed for `STALE_SECONDS`, as seen by whoever waits, is dead and the next number may be taken; at once where
+whoever waits can see that the holder's process is gone. Its number is a `Fence`: whoever writes asks it first, and finds that a later
+attempt has the artefact, also after hours of standing still. The last record stays, so that numbers never come twice.
 
 Locks only save work, and fences only save surprises: what is right rests on commits (see `mixray.commits`).
 """
@@ -36,7 +36,7 @@ STALE_SECONDS = 60.0
 POLL_SECONDS = 0.5
 # Clocks of two machines differ by less: a record that is older was left by a dead holder, and nobody need watch it first.
 CLOCKS_DIFFER_SECONDS = 300.0
-UNREADABLE = {"owner": "an unknown process", "renewed_at": float("inf"), "renewals": -1, "released": False}
+UNREADABLE = {"owner": "an unknown process", "renewed_at": float("inf"), "renewals": -1, "released": False, "process": None}
 
 
 class FencedOut(StoreError):
@@ -149,7 +149,37 @@ def _taken(store: Store, path: str, deadline: float | None) -> Fence:
 
 
 def _is_free(record: dict[str, Any]) -> bool:
-    return bool(record["released"]) or time.time() - record["renewed_at"] > STALE_SECONDS + CLOCKS_DIFFER_SECONDS
+    old = time.time() - record["renewed_at"] > STALE_SECONDS + CLOCKS_DIFFER_SECONDS
+    return bool(record["released"]) or old or _is_gone(record["process"])
+
+
+def _surroundings() -> list[Any]:
+    """Return what tells apart the process numbers of machines, their restarts, and containers."""
+    try:
+        return [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(), os.stat("/proc/self/ns/pid").st_ino]
+    except OSError:
+        return [uuid.uuid4().hex, 0]  # like nobody else's
+
+
+def _is_gone(process: Any) -> bool:
+    """Whether a process is known to have ended: one of these surroundings, with no such number or another beginning."""
+    if not isinstance(process, list) or process[:2] != _surroundings():
+        return False
+    try:
+        os.kill(process[2], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        return False
+    return bool(_began(process[2]) != process[3])
+
+
+def _began(process_id: int) -> str:
+    """Return when a process began, in the system's own count, which no clock changes."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _renew(fence: Fence, ended: threading.Event) -> None:
@@ -178,7 +208,7 @@ def _newest(store: Store, folder: str) -> tuple[int, dict[str, Any] | None]:
         return 0, None
     try:
         record = json.loads(store.fs.cat_file(f"{folder}/{max(numbers):06d}.json"))
-        return max(numbers), {"owner": str(record["owner"]), **{name: record[name] for name in ("renewed_at", "renewals", "released")}}
+        return max(numbers), {"owner": str(record["owner"]), **{name: record[name] for name in UNREADABLE if name != "owner"}}
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # a later one was made meanwhile, or this one is being written
         return max(numbers), dict(UNREADABLE)
 
@@ -188,7 +218,9 @@ def _record(fence: Fence) -> str:
 
 
 def _told(fence: Fence, renewals: int = 0, released: bool = False) -> bytes:
-    return json.dumps({"owner": fence.owner, "renewed_at": time.time(), "renewals": renewals, "released": released}).encode()
+    process = [*_surroundings(), os.getpid(), _began(os.getpid())]
+    told = {"owner": fence.owner, "renewed_at": time.time(), "renewals": renewals, "released": released, "process": process}
+    return json.dumps(told).encode()
 
 
 def _write(fence: Fence, renewals: int = 0, released: bool = False) -> None:

@@ -3,7 +3,8 @@
     python tests/contenders.py race URL FOLDER WAYS ROUNDS NUMBER PROCESSES
     python tests/contenders.py make URL FOLDER STALE_SECONDS [POINT]
 
-`race`: rounds of one artefact each, all processes beginning together; WAYS is `locked`, or `unlocked` where nothing but the commit decides.
+`race`: rounds of one artefact each, all processes beginning together; WAYS is `locked`, `unlocked` where nothing but the commit decides, or
+`mixed`: one after the other.
 `make`: one attempt; at POINT it stops itself (SIGSTOP). Each process makes other bytes, so that two of them can be told apart. Prints what
 it holds the artefact to be, or ends with the message.
 """
@@ -62,10 +63,11 @@ def contend(url: str, folder: Path, ways: str, rounds: int, number: int, num_pro
     """Be one of the racing processes."""
     store, found = Store(url), []
     for turn in range(rounds):
+        locked = ways == "locked" or (ways == "mixed" and turn % 2 == 0)
         artefact = artefact_of(store, f"{ways}-{turn}")
         _meet(folder, f"{ways}-{turn}", number, num_processes)
-        with artefact.lock(seconds=600) if ways == "locked" else contextlib.nullcontext():
-            if ways == "unlocked" or not artefact.is_done():
+        with artefact.lock(seconds=600) if locked else contextlib.nullcontext():
+            if not locked or not artefact.is_done():
                 (folder / f"{ways}-{turn}-computed-{number}").touch()
                 fill(artefact)
         found.append(_content(artefact))
