@@ -1,4 +1,4 @@
-"""Artefacts are whole or invisible, on a local disk and on an S3 server on loopback."""
+"""Artefacts are whole or invisible, on a local disk, on an S3 server on loopback and on whatever else fsspec reaches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -25,11 +26,14 @@ from mixray.store import Artefact, Store
 ROWS = pa.table({"problem_id": ["a", "b"], "right": [True, False]})
 
 
-@pytest.fixture(params=["local", "s3"])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(params=["local", "s3", "fsspec"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "s3":
+        return request.getfixturevalue("s3_store")
     if request.param == "local":
         return Store(str(tmp_path / "runs"))
-    return request.getfixturevalue("s3_store")
+    monkeypatch.setitem(fsspec.config.conf, "file", {"auto_mkdir": True})  # as object stores need no folders
+    return Store(f"dir::file://{tmp_path}/runs")
 
 
 def make(store: Store, value: int = 1) -> Artefact:
