@@ -158,7 +158,7 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
             session.enter_context(ray_session())
         read_problems(benchmark_sets(alone.evaluate), store, display)
         if waits and here:
-            model = str(trained.local_folder()) if trained else resolve(student.model)
+            model = student_model(trained) if trained else resolve(student.model)
             ask_group({alone.name: model}, {alone.name: sitting}, exam, alone.serve, display)
         elif waits:
             line = display.stage(f"ask {alone.name}")
@@ -168,5 +168,10 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
 
 
 def model_folders(arms: list[Arm]) -> dict[str, str]:
-    """Return what the endpoint loads for each arm: the trained folder, or the untouched model."""
-    return {arm.name: str(arm.trained.local_folder()) if arm.trained else resolve(arm.model) for arm in arms}
+    """Return what the endpoint loads for each arm: the trained student, or the untouched model."""
+    return {arm.name: student_model(arm.trained) if arm.trained else resolve(arm.model) for arm in arms}
+
+
+def student_model(trained: Artefact) -> str:
+    """Return what leads to a trained student wherever it is loaded: its folder, or its address in a remote storage."""
+    return str(trained.local_folder()) if trained.store.is_local else trained.address

@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
-    "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
+    "commits", "copies", "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "steady", "store",
+    "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
     "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement",
 }  # fmt: skip

@@ -6,10 +6,11 @@ comes back as its status, so that a request's fault is never a server's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from mixray.copies import bring
 from mixray.serving.answers import Answer
 from mixray.serving.collector import keep_pace
 from mixray.serving.inside import keep_inside
@@ -39,10 +41,17 @@ STREAM_END = "data: [DONE]\n\n"
 class AnsweringServer(LLMServer):
     """A replica of `ray.serve.llm` that answers in bytes, and may hold adapters on its model."""
 
-    async def __init__(self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None) -> None:  # type: ignore[misc]  # Serve awaits it
-        """Start the engine, load adapters, given by the name they are asked by, and begin to hear requests."""
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None, fetched: Sequence[str] = ()
+    ) -> None:
+        """Start the engine, load adapters, given by the name they are asked by, and begin to hear requests.
+
+        `fetched` are the addresses of students that the driver has copies of: this node needs them in the same places.
+        """
         keep_inside()
         keep_pace()
+        for address in fetched:
+            await asyncio.to_thread(bring, address)
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)

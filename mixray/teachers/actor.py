@@ -68,7 +68,7 @@ class TeacherActor:
             return done.table()
         rows = Block(self, batch.to_pylist()).answered()
         stamp = Stamp(self.work.run, self.actor, self.started, self.first_asked, time.time())
-        write_part(self.work.store, self.work.folder, rows, stamp)
+        write_part(self.work.store, self.work.folder, rows, stamp, self.work.fence)
         return Tally.of(rows).table()
 
     def __del__(self) -> None:

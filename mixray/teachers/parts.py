@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixray.locks import Fence
 from mixray.rows import TRACE, digest
 from mixray.store import Store
 from mixray.teachers.tally import Tally
@@ -70,19 +71,26 @@ def written(store: Store, work_folder: str, positions: Iterable[int]) -> Tally |
     return part.tally if part else None
 
 
-def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp: Stamp) -> None:
+def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp: Stamp, fence: Fence | None = None) -> None:
     """Write a block's traces; an earlier part of the same problems is replaced.
 
     Raises:
-        StoreError: the disk is full or read-only.
+        StoreError: the disk is full or read-only, or another attempt has taken over from the one behind `fence`.
     """
     positions = sorted({row["position"] for row in rows})
     metadata = {_STAMP: json.dumps(asdict(stamp)), _TALLY: json.dumps(asdict(Tally.of(rows)))}
     table = pa.Table.from_pylist(rows, schema=PART.with_metadata(metadata))
+    path = _path(work_folder, positions)
+    if fence is not None:
+        fence.check()
+    store.put(path, file_of(table), synced=True)
+
+
+def file_of(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a parquet file, so that it is written at once or not at all."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    path = _path(work_folder, positions)
-    store.put(path, buffer.getvalue(), synced=True)
+    return buffer.getvalue()
 
 
 def _path(work_folder: str, positions: list[int]) -> str:

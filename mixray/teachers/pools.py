@@ -126,7 +126,7 @@ def _ask_missing(
     most_starts = teacher.max_restarts + (teacher.replicas[-1] if isinstance(teacher, Teacher) else 1)
     attempts = Attempts(store, f"{folder}/starts", most_starts)
     attempts.clear()
-    work = Work(name, teacher, seed, rule, source_maker(store, teacher, engine), store, folder, run_id, attempts)
+    work = Work(name, teacher, seed, rule, source_maker(store, teacher, engine), store, folder, run_id, attempts, pool.fence)
     requests = f"{folder}/requests-{run_id}"
     write_requests(problems, missing, requests)
     there, total = parts.tally(), len(parts.owner)

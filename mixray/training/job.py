@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from mixray.locks import Fence
 from mixray.recipe import Train
 
 STUDENT = "student"
@@ -29,6 +30,10 @@ class Job:
     """The folder or hub id behind it."""
     train: Train
     seed: int
+    fence: Fence | None = None
+    """The run's number at the student, where another may take over from it."""
+    checkpoint: str | None = None
+    """Where to begin while there is no checkpoint of this attempt: the last one of those before it."""
 
 
 def train_worker(config: dict[str, Any]) -> None:

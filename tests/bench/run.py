@@ -1,10 +1,11 @@
 """`make bench`: speed as ratios, both sides in one run, interleaved, the first round thrown away.
 
     python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [serving] [overlaps] [mixing] [bootstrap] [coverage]
+        [storage]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
-the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds. Ends with 1 where one is not met, or
-where both sides of a benchmark do not come to the same.
+the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds; of storage, of rounds. Ends with 1 where
+one is not met, or where both sides of a benchmark do not come to the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import mixing
 import overlaps
 import pipeline
 import plan
+import races
 import serving
 import training
 import verdicts
@@ -41,6 +43,7 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "mixing": lambda: itertools.chain(mixing.measure(), [mixing.further_alpha()]),
     "bootstrap": bootstrap.measure,
     "coverage": coverages.measure,
+    "storage": races.measure,
 }
 
 
