@@ -145,8 +145,11 @@ def _compared(theirs: Side, mine: Side, num_clients: int, stream: bool) -> Itera
 
 
 def overload(folder: str) -> Iterator[dict[str, object]]:
-    """Ask ten times as much as it can take; tell how fast it refuses, what is lost, what is answered, and when all is well again."""
-    with ours(folder) as mine:
+    """Ask ten times as much as it can take; tell how fast it refuses, what is lost, what is answered, and when all is well again.
+
+    It takes in what it answers at once, and nobody waits: with a queue, what waits there is answered first when the crowd has gone.
+    """
+    with ours(folder, max_ongoing=CAPACITY_CLIENTS, max_queued=0) as mine:
         mine.ask(CAPACITY_CLIENTS, 2 * CAPACITY_CLIENTS, False)
         began = time.perf_counter()
         quiet = mine.ask(CAPACITY_CLIENTS, 4 * CAPACITY_CLIENTS, False)
