@@ -13,7 +13,7 @@ import pytest
 from test_store import ROWS, make
 
 from mixray import locks
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Name
 from mixray.evaluation.journal import Journal
 from mixray.locks import FencedOut
@@ -109,7 +109,7 @@ def test_who_was_taken_over_from_writes_no_part_no_answer_and_no_artefact(s3_sto
         take_over(artefact)
         with pytest.raises(FencedOut):
             write_part(s3_store, artefact.work_path, [row], stamp, artefact.fence)
-        journal.add(Answer(Name("sums", "p0", 0), "x", "stop", 7, 0.1))
+        journal.add(StudentAnswer(Name("sums", "p0", 0), "x", "stop", 7, 0.1))
         with pytest.raises(FencedOut):
             journal.flush()
         make(s3_store, 7)  # another artefact is not this attempt's

@@ -15,7 +15,7 @@ from test_store import ROWS, make
 
 from mixray import steady
 from mixray.errors import StoreError
-from mixray.evaluation.client import Answer
+from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Name
 from mixray.evaluation.journal import Journal
 from mixray.rows import keyed_draw
@@ -39,7 +39,7 @@ def flaky_store(flaky: FlakyS3, s3_store: Store) -> Store:
 def test_nothing_is_lost_on_a_storage_that_fails_every_fifth_request_in_turn_in_each_way(flaky: FlakyS3, flaky_store: Store) -> None:
     flaky.every = 5
     artefact = flaky_store.artefact("pools", "long", {"value": 1})
-    answers = [Answer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(3)]
+    answers = [StudentAnswer(Name("sums", f"p{index}", 0), "x", "stop", 7, 0.1) for index in range(3)]
     with artefact.lock(seconds=60):
         with Journal(artefact) as journal:
             for answer in answers:
