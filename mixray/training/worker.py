@@ -20,7 +20,7 @@ from mixray.training.job import Job
 from mixray.training.plan import read_plan
 from mixray.training.state import RECORDS, Records, State
 from mixray.training.tokens import TokenRows
-from mixray.training.watch import LiveFile, Sink, TensorBoard, trackers
+from mixray.training.watch import Exported, LiveFile, Sink, TensorBoard, trackers
 
 
 class RayHost:
@@ -66,7 +66,8 @@ class RayHost:
 
     def sinks(self, before: Records) -> list[Sink]:
         """Return the live file, TensorBoard where the storage is a folder, and the recipe's trackers."""
-        found: list[Sink] = [LiveFile(lambda data: self.store.put(f"{self.job.work_path}/{RECORDS}", data), before)]
+        live = LiveFile(lambda data: self.store.put(f"{self.job.work_path}/{RECORDS}", data), before)
+        found: list[Sink] = [live, Exported(self.job.arm)]
         if self.store.is_local:
             found.append(TensorBoard(Path(self.job.work_path) / "tensorboard", first_step=len(before)))
         return found + trackers(self.job.label, self.job.train)
