@@ -25,6 +25,10 @@ def start(name: str, arguments: Sequence[str]) -> NoReturn:
     """Run the job with the command line's further arguments, and leave with its exit code."""
     from mixray.cli import fail, main
 
+    # Ray puts the folder of a driver's script on every worker's path, where `jobs/evaluate.py` would be taken for a library of that name.
+    folder = os.path.dirname(os.path.realpath(sys.argv[0]))
+    sys.path[:] = [place for place in sys.path if os.path.realpath(place or ".") != folder]
+    sys.argv[0] = "mixray"
     try:
         if name not in JOBS:
             raise RecipeError("There is no such job", seen=name, rule=f"one of {', '.join(JOBS)}")

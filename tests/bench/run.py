@@ -1,10 +1,10 @@
 """`make bench`: speed as ratios, both sides in one run, interleaved, the first round thrown away.
 
-    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [serving] [overlaps] [mixing] [bootstrap] [coverage]
+    python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [serving] [overlaps] [mixing] [bootstrap] [coverage] [jobs]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
-the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds. Ends with 1 where one is not met, or
-where both sides of a benchmark do not come to the same.
+the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds; of jobs, seconds
+more, and a share of rounds. Ends with 1 where one is not met, or where both sides of a benchmark do not come to the same.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import overlaps
 import pipeline
 import plan
 import serving
+import submission
 import training
 import verdicts
 from benchmark import ROUNDS, measure
@@ -41,6 +42,7 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "mixing": lambda: itertools.chain(mixing.measure(), [mixing.further_alpha()]),
     "bootstrap": bootstrap.measure,
     "coverage": coverages.measure,
+    "jobs": submission.measure,
 }
 
 
