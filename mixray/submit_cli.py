@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mixray.errors import MixrayError, RecipeError
+from mixray.errors import RecipeError
 from mixray.jobs import JOBS, made
 from mixray.options import AddressOption, JsonOption, RecipeArgument, SetOption, StorageOption, place_of
 from mixray.recipe import Recipe
@@ -76,7 +76,7 @@ def _made(job: str, recipe: Recipe, storage: str) -> Artefact | bool | None:
         return None
     try:
         return made(job, recipe, Store(storage)) or False
-    except (MixrayError, OSError, ImportError):  # the nodes' storage, files or models, which need not be within reach from here
+    except Exception:  # the nodes' storage, files and models need not be within reach from here, and each has errors of its own
         return None
 
 

@@ -121,6 +121,7 @@ def test_ray_takes_every_environment_and_none_brings_another_ray(kind: str, tmp_
     packages = environment.get("pip") or environment.get("uv", {}).get("packages", [])
     assert bool(packages) == (kind != "baked")
     assert not [name for name in packages if name.startswith("ray==") or name.startswith("ray[data")]
+    assert [name.partition("==")[0].partition("[")[0] for name in packages if "vllm" in name] == (["vllm"] if packages else [])
     assert environment.get("py_modules", [str(PACKAGE / "mixray")]) == [str(PACKAGE / "mixray")]
 
 

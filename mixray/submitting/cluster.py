@@ -124,7 +124,7 @@ def _unreachable(address: str, error: Exception) -> ClusterError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip(' ."')] or [type(error).__name__]
     return ClusterError(
         "A cluster's job server does not do what it is asked",
-        seen=f"{address}: {lines[-1][:500]}",
+        seen=f"{address}: {lines[-1 if 'Traceback' in str(error) else 0][:500]}",
         rule="it answers at --address, and takes the token of RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token",
         do="check address, tunnel and token (cluster/ tells how)",
     )

@@ -17,11 +17,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from packaging.requirements import Requirement
+
 from mixray.entry import SECRETS
 from mixray.errors import RecipeError
 
 Environment = Literal["baked", "pip", "uv"]
 ENVIRONMENTS: tuple[str, ...] = get_args(Environment)
+STORAGES = ("s3", "gcs")
+"""Extras of the package, each for one kind of storage."""
 STOP_SECONDS = 60
 """A job that is told to stop has so long to end in order; Ray's own patience is three seconds."""
 
@@ -60,13 +64,20 @@ def _values(names: Sequence[str]) -> Mapping[str, str]:
 
 
 def requirements(extra: str) -> list[str]:
-    """Return what the package requires with one of its extras, without Ray: replacing the node's own would break it."""
-    from packaging.requirements import Requirement
+    """Return what the package requires with one of its builds and any storage.
 
+    Ray is not among it, only what it requires for what is used of it: replacing the node's own would break it.
+    """
+    wanted = _required("mixray", {extra, *STORAGES})
+    of_ray = {part for each in wanted if each.name == "ray" for part in each.extras}
+    return sorted({str(each) for each in [*wanted, *_required("ray", of_ray)] if each.name != "ray"})
+
+
+def _required(package: str, extras: set[str]) -> list[Requirement]:
     found = []
-    for text in metadata.requires("mixray") or []:
+    for text in metadata.requires(package) or []:
         wanted = Requirement(text)
-        if wanted.name != "ray" and (wanted.marker is None or wanted.marker.evaluate({"extra": extra})):
+        if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             wanted.marker = None
-            found.append(str(wanted))
+            found.append(wanted)
     return found

@@ -14,8 +14,10 @@ from mixray.submitting.cluster import Cluster
 from mixray.terminal import harmless
 
 POLL_SECONDS = 0.5
-MOST_BREAKS = 20
-"""Connections lost in a row without a word in between."""
+MOST_BREAKS = 60
+"""Connections lost in a row without a word in between: half a minute and more, in which a job server may come back."""
+LAST_BREAKS = 5
+"""The same of a job that has ended: with a node that is gone its log is."""
 INTERRUPTED = 130
 
 
@@ -29,12 +31,14 @@ def follow(cluster: Cluster, submission_id: str, out: TextIO) -> Any:
     while True:
         before = seen
         seen, whole = asyncio.run(_tail(cluster, submission_id, out, seen))
-        job = cluster.job(submission_id)
         breaks = 0 if seen > before else breaks + 1
-        if job.status.is_terminal() and (whole or breaks > MOST_BREAKS):  # with a node that is gone its log is
-            return job
-        if breaks > MOST_BREAKS:
-            raise ClusterError("A job's log cannot be followed", seen=submission_id, do="see `mixray jobs logs`")
+        try:
+            job = cluster.job(submission_id)
+            if job.status.is_terminal() and (whole or breaks > LAST_BREAKS):
+                return job
+        except ClusterError:
+            if breaks > MOST_BREAKS:
+                raise
         time.sleep(POLL_SECONDS)
 
 

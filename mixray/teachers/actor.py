@@ -6,14 +6,12 @@ block whose actor is killed is asked again elsewhere, under the same ids and see
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,23 +69,21 @@ class TeacherActor:
         done = written(self.work.store, self.work.folder, batch["position"].to_pylist())
         if done is not None:
             return done.table()
-        block = Block(self, batch.to_pylist())
-        with self._at_hand(len(block.quests)):
-            rows = block.answered()
+        self._take(batch.num_rows)
+        try:
+            rows = Block(self, batch.to_pylist()).answered()
+        finally:
+            self._take(-batch.num_rows)
         stamp = Stamp(self.work.run, self.actor, self.started, self.first_asked, time.time())
         write_part(self.work.store, self.work.folder, rows, stamp)
         self._export(rows)
         return Tally.of(rows).table()
 
-    @contextlib.contextmanager
-    def _at_hand(self, number: int) -> Iterator[None]:
-        """Tell the metrics how many problems this actor has taken and not answered."""
-        for change in (number, -number):
-            with self._counting:
-                self._num_at_hand += change
-                metrics.level("mixray_teacher_queue", self._num_at_hand, teacher=self.work.name)
-            if change > 0:
-                yield
+    def _take(self, number: int) -> None:
+        """Tell the metrics that so many problems more are at hand in this actor, or so many fewer."""
+        with self._counting:
+            self._num_at_hand += number
+            metrics.level("mixray_teacher_queue", self._num_at_hand, teacher=self.work.name)
 
     def _export(self, rows: list[dict[str, Any]]) -> None:
         """Tell the metrics of a block that is written."""
