@@ -52,7 +52,7 @@ class LocalCluster:
 @contextlib.contextmanager
 def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
     """Have a cluster whose worker node has so many CPUs; `folder` is where commands run."""
-    temp = tempfile.mkdtemp(prefix="mixray-jobs-", dir=os.environ.get("RAY_TMPDIR") or None)  # short: sockets lie in it
+    temp = tempfile.mkdtemp(prefix="mj-", dir=os.environ.get("RAY_TMPDIR") or None)  # short: sockets lie in it
     token = Path(temp, "token")
     token.write_text(secrets.token_hex(16))
     environment = {
@@ -65,10 +65,11 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
-    gcs, dashboard, *metrics = free_ports(4)
+    gcs, client, dashboard, *metrics = free_ports(5)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, temp, ignore_errors=True)
         head = ["--head", f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=0"]
+        head.append(f"--ray-client-server-port={client}")
         stack.enter_context(_node([*head, f"--temp-dir={temp}"], metrics[0], environment))
         address = f"http://127.0.0.1:{dashboard}"
         _wait(lambda: _answers(address, token.read_text()) is not None, temp)
@@ -82,6 +83,7 @@ def _node(options: list[str], metrics_port: int, environment: dict[str, str]) ->
     agent, listen = free_ports(2)
     command = [RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", *options]
     command += [f"--metrics-export-port={metrics_port}", f"--dashboard-agent-grpc-port={agent}", f"--dashboard-agent-listen-port={listen}"]
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
     with open(Path(environment["RAY_TMPDIR"], f"node-{metrics_port}.log"), "w") as log:
         node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
