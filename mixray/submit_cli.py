@@ -151,6 +151,7 @@ def _row(job: Any) -> dict[str, Any]:
         "began": began,
         "seconds": None if began is None else (ended or time.time()) - began,
         "exit_code": job.driver_exit_code,
+        "node": job.driver_node_id,
         "recipe": about.get("mixray_recipe"),
         "kind": about.get("mixray_job"),
         "storage": about.get("mixray_storage"),

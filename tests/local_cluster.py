@@ -35,6 +35,8 @@ class LocalCluster:
     environment: dict[str, str]
     metrics_ports: list[int]
     """One for each node, the head's first."""
+    worker_node: str
+    """Its id."""
     folder: Path
 
     def mixray(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -61,7 +63,7 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_TMPDIR": temp,
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # with 0 there is one node; each is given its loopback address below
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
@@ -74,8 +76,9 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
         address = f"http://127.0.0.1:{dashboard}"
         _wait(lambda: _answers(address, token.read_text()) is not None, temp)
         stack.enter_context(_node([f"--address=127.0.0.1:{gcs}", f"--num-cpus={num_cpus}"], metrics[1], environment))
-        _wait(lambda: _num_nodes(address, token.read_text()) == len(metrics), temp)
-        yield LocalCluster(address, environment | {"RAY_API_SERVER_ADDRESS": address}, metrics, folder)
+        _wait(lambda: bool(_workers(address, token.read_text())), temp)
+        (worker,) = _workers(address, token.read_text())
+        yield LocalCluster(address, environment | {"RAY_API_SERVER_ADDRESS": address}, metrics, worker, folder)
 
 
 @contextlib.contextmanager
@@ -120,6 +123,8 @@ def _answers(address: str, token: str, path: str = "/api/jobs/") -> bytes | None
     return None
 
 
-def _num_nodes(address: str, token: str) -> int:
-    told = _answers(address, token, "/api/v0/nodes")
-    return 0 if told is None else len([node for node in json.loads(told)["data"]["result"]["result"] if node["state"] == "ALIVE"])
+def _workers(address: str, token: str) -> list[str]:
+    """Return the ids of the nodes that are up, but for the head's."""
+    told = _answers(address, token, "/api/v0/nodes?detail=1")
+    nodes = [] if told is None else json.loads(told)["data"]["result"]["result"]
+    return [node["node_id"] for node in nodes if node["state"] == "ALIVE" and not node["is_head_node"]]
