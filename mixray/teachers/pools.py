@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mixray import metrics
 from mixray.errors import TeacherError
 from mixray.files import content_checksum
 from mixray.models import fingerprint, folder_fingerprint
@@ -145,6 +146,7 @@ def _ask_missing(
                     "tokens_per_second": progress.rate(asked.response_tokens),
                 }
                 progress.update(there.problems, total, **facts)
+                metrics.level("mixray_problems_waiting", total - there.problems, teacher=name)
         breaker.check(asked)
     store.fs.rm(requests, recursive=True)
 

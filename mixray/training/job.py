@@ -20,6 +20,8 @@ class Job:
     store_url: str
     label: str
     """What is trained, for logs and trackers."""
+    arm: str
+    """Its name alone, for metrics."""
     tokens: str
     plan: str
     """The folders of the two artefacts, under `tokens/` and `plans/`."""

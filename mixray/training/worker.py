@@ -20,7 +20,7 @@ from mixray.training.job import Job
 from mixray.training.plan import read_plan
 from mixray.training.state import RECORDS, Records, State
 from mixray.training.tokens import TokenRows
-from mixray.training.watch import LiveFile, Sink, TensorBoard, trackers
+from mixray.training.watch import Exported, LiveFile, Sink, TensorBoard, trackers
 
 
 class RayHost:
@@ -73,7 +73,7 @@ class RayHost:
 
     def sinks(self, before: Records) -> list[Sink]:
         """Return the live file, TensorBoard where the storage is a folder, and the recipe's trackers."""
-        found: list[Sink] = [LiveFile(self._show, before)]
+        found: list[Sink] = [LiveFile(self._show, before), Exported(self.job.arm)]
         if self.store.is_local:
             found.append(TensorBoard(Path(self.job.work_path) / "tensorboard", first_step=len(before)))
         return found + trackers(self.job.label, self.job.train)
