@@ -50,7 +50,7 @@ def submit(
         raise RecipeError("There is no such job", seen=job, rule=f"one of {', '.join(JOBS)}", do="pass another --job")
     data = plain_recipe(recipe, overrides)
     loaded, place = parse_recipe(plain_recipe(recipe, overrides), []), _as_nodes_find_it(storage)
-    there = _made(job, loaded, storage)
+    there = None if further else _made(job, loaded, storage)  # the words after `--` may make it another recipe
     if isinstance(there, Artefact):
         _say(f"it is done: {there.label}")
         print(place_of(there, storage))
@@ -60,7 +60,7 @@ def submit(
     order = Order(job, loaded, data, place, tuple(further or ()), shared_paths)
     environment = functools.partial(runtime_environment, env, extra=extra, secrets=secret or (), sent=send_secret or ())
     cluster = Cluster(address)
-    submission_id, how = submitted(cluster, order, environment, lambda: _is_made(job, loaded, storage))
+    submission_id, how = submitted(cluster, order, environment, lambda: None if further else _is_made(job, loaded, storage))
     _tell(cluster, order, submission_id, how)
     if how == "done":
         return

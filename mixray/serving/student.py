@@ -29,10 +29,10 @@ from mixray.serving.answers import Answer
 from mixray.serving.collector import keep_pace
 from mixray.serving.inside import keep_inside
 from mixray.serving.pace import at_once
-from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
+from mixray.serving.refusals import BAD_REQUEST, FAILED, error_body
 from mixray.serving.requests import CHAT
 from mixray.serving.scaling import ONGOING
-from mixray.serving.wire import Address, StudentEnd
+from mixray.serving.wire import Address, StudentEnd, WireCutError
 
 STREAM_ERROR = 'data: {"error"'
 STREAM_END = "data: [DONE]\n\n"
@@ -76,12 +76,12 @@ class AnsweringServer(LLMServer):
         await super().__del__()
 
     async def answer(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
-        """Yield an `Answer`, then the further pieces of a stream."""
+        """Yield an `Answer`, then the further pieces of a stream. WireCutError: the engine is gone."""
         try:
             made = await self._made(kind, body)
-        except EngineDeadError:
-            yield Answer(UNAVAILABLE, error_body(UNAVAILABLE, "student_unavailable", "The engine is gone; ask again later"))
-            return
+        except EngineDeadError as error:
+            self._wire.say_going()  # what fails at once would be asked more than those that work
+            raise WireCutError("the engine is gone") from error
         except Exception as error:  # vLLM knows best whose fault it is
             made = create_error_response(error)
         if isinstance(made, ErrorResponse):
