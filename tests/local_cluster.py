@@ -22,6 +22,7 @@ from pathlib import Path
 
 RAY = str(Path(sys.executable).with_name("ray"))
 START_SECONDS = 180
+START_ATTEMPTS = 3
 STOP_SECONDS = 60
 # `ray start` joins no second node where Ray is told to stay on loopback; this does. It ends with its standard input.
 NODES = """
@@ -80,7 +81,7 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
     }
     dashboard, *metrics = free_ports(3)
     address, store_bytes = f"http://127.0.0.1:{dashboard}", 100_000_000
-    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": dashboard, "temp_dir": temp}
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": dashboard}
     nodes = [head, {"num_cpus": num_cpus}]
     for node, port in zip(nodes, metrics, strict=True):
         agent, listen = free_ports(2)
@@ -96,23 +97,36 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
 @contextlib.contextmanager
 def _nodes(nodes: list[dict[str, object]], environment: dict[str, str]) -> Iterator[str]:
     """Have the nodes up; give the worker node's id."""
-    with open(Path(environment["RAY_TMPDIR"], "nodes.log"), "w+") as log:
-        command = [sys.executable, "-c", NODES, json.dumps(nodes)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
-        assert process.stdin is not None
+    process, worker_node = _started(nodes, environment)
+    try:
+        yield worker_node
+    finally:
+        _end(process)
+
+
+def _started(nodes: list[dict[str, object]], environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    """Start the nodes, again where that fails: Ray gives a busy machine half a minute and no more."""
+    path = Path(environment["RAY_TMPDIR"], "nodes.log")
+    for _ in range(START_ATTEMPTS):
+        with path.open("w") as log:
+            command = [sys.executable, "-c", NODES, json.dumps(nodes)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
         assert process.stdout is not None
-        try:
-            told = next((line.split() for line in process.stdout if line.startswith("up ")), None)
-            log.seek(0)
-            assert told is not None, log.read()
-            yield told[1]
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        told = next((line.split() for line in process.stdout if line.startswith("up ")), None)
+        if told is not None:
+            return process, told[1]
+        _end(process)
+    raise AssertionError(path.read_text())
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(number: int) -> list[int]:
