@@ -2,7 +2,7 @@
 
 In: numbers from teachers, training workers and evaluation. Out: metrics of the node's agent, each as `ray_<name>` (a counter as
 `ray_<name>_total`), with Ray's own labels beside ours; `cluster/grafana/mixray.json` draws them. Without Ray nothing happens. A number
-costs under two microseconds without Ray and about ten with it, and is said per block, step or answer, never per token.
+costs under two microseconds without Ray (measured), and is said per block, step or answer, never per token.
 """
 
 from __future__ import annotations

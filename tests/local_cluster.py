@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,8 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RAY = str(Path(sys.executable).with_name("ray"))
-START_SECONDS = 120
+START_SECONDS = 180
+START_ATTEMPTS = 3
 STOP_SECONDS = 60
+# `ray start` joins no second node where Ray is told to stay on loopback; this does. It ends with its standard input.
+NODES = """
+import json, sys
+from ray.cluster_utils import Cluster
+
+head, worker = json.loads(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args=head)
+node = cluster.add_node(**worker)
+print("up", node.node_id, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 
 
 @dataclass
@@ -63,41 +75,58 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_TMPDIR": temp,
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # with 0 there is one node; each is given its loopback address below
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
-    gcs, client, dashboard, *metrics = free_ports(5)
+    dashboard, *metrics = free_ports(3)
+    address, store_bytes = f"http://127.0.0.1:{dashboard}", 100_000_000
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": dashboard}
+    nodes = [head, {"num_cpus": num_cpus}]
+    for node, port in zip(nodes, metrics, strict=True):
+        agent, listen = free_ports(2)
+        node |= {"metrics_export_port": port, "metrics_agent_port": agent, "dashboard_agent_listen_port": listen}
+        node["object_store_memory"] = store_bytes
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, temp, ignore_errors=True)
-        head = ["--head", f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=0"]
-        head.append(f"--ray-client-server-port={client}")
-        stack.enter_context(_node([*head, f"--temp-dir={temp}"], metrics[0], environment))
-        address = f"http://127.0.0.1:{dashboard}"
-        _wait(lambda: _answers(address, token.read_text()) is not None, temp)
-        stack.enter_context(_node([f"--address=127.0.0.1:{gcs}", f"--num-cpus={num_cpus}"], metrics[1], environment))
-        _wait(lambda: bool(_workers(address, token.read_text())), temp)
-        (worker,) = _workers(address, token.read_text())
-        yield LocalCluster(address, environment | {"RAY_API_SERVER_ADDRESS": address}, metrics, worker, folder)
+        worker_node = stack.enter_context(_nodes(nodes, environment))
+        _wait(lambda: _answers(address, token.read_text()))
+        yield LocalCluster(address, environment | {"RAY_API_SERVER_ADDRESS": address}, metrics, worker_node, folder)
 
 
 @contextlib.contextmanager
-def _node(options: list[str], metrics_port: int, environment: dict[str, str]) -> Iterator[None]:
-    agent, listen = free_ports(2)
-    command = [RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", *options]
-    command += [f"--metrics-export-port={metrics_port}", f"--dashboard-agent-grpc-port={agent}", f"--dashboard-agent-listen-port={listen}"]
-    command += ["--min-worker-port=0", "--max-worker-port=0"]
-    with open(Path(environment["RAY_TMPDIR"], f"node-{metrics_port}.log"), "w") as log:
-        node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            yield
-        finally:
-            node.send_signal(signal.SIGTERM)
-            try:
-                node.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                node.kill()
-                node.wait()
+def _nodes(nodes: list[dict[str, object]], environment: dict[str, str]) -> Iterator[str]:
+    """Have the nodes up; give the worker node's id."""
+    process, worker_node = _started(nodes, environment)
+    try:
+        yield worker_node
+    finally:
+        _end(process)
+
+
+def _started(nodes: list[dict[str, object]], environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
+    """Start the nodes, again where that fails: Ray gives a busy machine half a minute and no more."""
+    path = Path(environment["RAY_TMPDIR"], "nodes.log")
+    for _ in range(START_ATTEMPTS):
+        with path.open("w") as log:
+            command = [sys.executable, "-c", NODES, json.dumps(nodes)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+        assert process.stdout is not None
+        told = next((line.split() for line in process.stdout if line.startswith("up ")), None)
+        if told is not None:
+            return process, told[1]
+        _end(process)
+    raise AssertionError(path.read_text())
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(number: int) -> list[int]:
@@ -109,22 +138,15 @@ def free_ports(number: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait(until: Callable[[], bool], folder: str) -> None:
+def _wait(until: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not until():
-        assert time.monotonic() < deadline, "\n".join(path.read_text() for path in Path(folder).glob("node-*.log"))
+        assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def _answers(address: str, token: str, path: str = "/api/jobs/") -> bytes | None:
-    request = urllib.request.Request(address + path, headers={"Authorization": f"Bearer {token}"})
-    with contextlib.suppress(OSError):
-        return urllib.request.urlopen(request, timeout=5).read()
-    return None
-
-
-def _workers(address: str, token: str) -> list[str]:
-    """Return the ids of the nodes that are up, but for the head's."""
-    told = _answers(address, token, "/api/v0/nodes?detail=1")
-    nodes = [] if told is None else json.loads(told)["data"]["result"]["result"]
-    return [node["node_id"] for node in nodes if node["state"] == "ALIVE" and not node["is_head_node"]]
+def _answers(address: str, token: str) -> bool:
+    request = urllib.request.Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as reply:
+        return bool(reply.status == 200)
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +18,21 @@ from cutting_proxy import cutting
 from fastapi import FastAPI, Request
 from local_cluster import LocalCluster, local_cluster
 from loopback import serving
-from racing import race, write_recipe
+from racing import NUM_PROBLEMS, race, write_recipe
 
 from mixray.metrics import METRICS
 
 pytestmark = pytest.mark.e2e
 NUM_RACES = 2
-NUM_PROBLEMS = 8
+NUM_AT_ONCE = 2
+MOST_WAIT_SECONDS = 120
 ASKING = """
 name: asking
-problems: {source: tiny, num_problems: 8}
-teachers: {far: {endpoint: ENDPOINT, model: some, concurrency: 2, block_rows: 2, max_failed_share: 1, cache: false}}
-mixtures: {mix: {pools: {far: 1.0}}}
+problems: {source: problems.jsonl}
+teachers:
+  far: {endpoint: ENDPOINT, model: some, concurrency: 2, block_rows: 2, max_failed_share: 1, cache: false}
+  near: {traces: long.jsonl}
+mixtures: {mix: {hard: far, easy: near, alpha: 0.5}}
 students: {student-s: {model: "tiny:student-s"}}
 evaluate: {benchmarks: {tiny: {source: tiny, split: test, num_problems: 2}}}
 """
@@ -54,9 +58,10 @@ def listed(cluster: LocalCluster, name: str) -> list[dict[str, Any]]:
     return [job for job in json.loads(out) if job["recipe"] == name]
 
 
-def wait(until: Callable[[], Any], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
+def wait(until: Callable[[], Any], during: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + MOST_WAIT_SECONDS
     while not until():
+        assert during is None or during.poll() is None, during.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -100,13 +105,13 @@ class Endpoint:
 
 def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster, tmp_path: Path) -> None:
     """One job through its life: followed over a connection that breaks, detached from, seen in status and metrics, stopped, resumed."""
-    endpoint = Endpoint(num_at_once=4)
+    endpoint = Endpoint(NUM_AT_ONCE)
     with serving(endpoint.app) as url, cutting(cluster.address, num_cuts=1) as proxy:
         (cluster.folder / "asking.yaml").write_text(ASKING.replace("ENDPOINT", f"{url}/v1"))
         arguments = ("submit", "asking.yaml", "--job", "generate", "--storage", str(tmp_path))
         following = cluster.mixray(*arguments, "--address", proxy.url)
-        wait(lambda: len(list(tmp_path.glob(".work/pools/far-*/parts/*.parquet"))) == 2 and proxy.num_cut == 1)
-        wait(lambda: "ray_mixray_traces_total{" in cluster.metrics())
+        wait(lambda: len(list(tmp_path.glob(".work/pools/far-*/parts/*.parquet"))) == 1 and proxy.num_cut == 1, following)
+        wait(lambda: "ray_mixray_traces_total{" in cluster.metrics(), following)
         exported = cluster.metrics()
         told = json.loads(called(cluster, "status", "asking.yaml", "--storage", str(tmp_path), "--json")[1])
         following.send_signal(signal.SIGINT)
@@ -124,13 +129,13 @@ def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster,
     assert [job["state"] for job in listed(cluster, "asking")] == ["STOPPED", "SUCCEEDED"]
     (pool,) = tmp_path.glob("pools/far-*/*.parquet")
     assert len(set(pq.read_table(pool)["trace_id"].to_pylist())) == NUM_PROBLEMS
-    assert len(endpoint.asked) <= NUM_PROBLEMS + 4, "what was answered before is not asked again"
+    assert len(endpoint.asked) <= NUM_PROBLEMS + NUM_AT_ONCE, "what was answered before is not asked again"
     (run,) = told["runs"]
     assert (run["attempt"], run["state"], run["stages"][-1]["stage"]) == (submission_id, "running", "teacher far")
-    assert [row["so_far"]["traces"] for row in told["artefacts"] if row["stage"] == "generate"] == [4]
+    assert [row["so_far"]["traces"] for row in told["artefacts"] if row["stage"] == "generate"] == [NUM_AT_ONCE]
     names = {METRICS[name].exported(name) for name in METRICS if name.startswith(("mixray_teacher_r", "mixray_teacher_p", "mixray_traces"))}
     assert names <= set(re.findall(r"^(ray_mixray_\w+)\{", exported, re.MULTILINE))
-    assert re.search(rf'ray_mixray_teacher_response_tokens_total\{{[^}}]*run="{run["run"]}"[^}}]*teacher="far"[^}}]*\}} 20', exported)
+    assert re.search(rf'ray_mixray_teacher_response_tokens_total\{{[^}}]*run="{run["run"]}"[^}}]*teacher="far"[^}}]*\}} 10', exported)
 
 
 def test_a_job_no_cluster_knows_is_told_so(cluster: LocalCluster) -> None:
