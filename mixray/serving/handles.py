@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -24,6 +25,9 @@ from ray.serve.handle import DeploymentHandle
 from mixray.serving.answers import Answer
 from mixray.serving.refusals import UNAVAILABLE, Refusal
 from mixray.serving.wire import Address, GateEnd, WireCutError
+from mixray.terminal import harmless
+
+log = logging.getLogger("mixray.serving")
 
 READY_SECONDS = 2.0
 READY_HOLDS_SECONDS = 1.0
@@ -63,6 +67,8 @@ class Replicas:
                 self._waking = asyncio.create_task(self._wake())
             woken, _ = await asyncio.wait([self._waking], timeout=LOOK_SECONDS)
             for each in woken:
+                if each.cancelled():  # by Serve: its replica is gone
+                    raise WireCutError("the replica is gone")
                 each.result()
                 if not self._taking():
                     raise WireCutError("the replica is going")
@@ -132,7 +138,8 @@ class Handles:
             except WireCutError:
                 if has_begun or not tries_left:
                     raise self._unavailable(body["model"]) from None
-            except PASSING:
+            except (*PASSING, RayError, RayServeException) as error:
+                log.warning("%s: %s: %s", body["model"], type(error).__name__, harmless(str(error))[:300])
                 raise self._unavailable(body["model"]) from None
 
     def _unavailable(self, name: str) -> Refusal:
