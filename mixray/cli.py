@@ -24,6 +24,7 @@ from mixray.run_cli import plan, run, status, sweep
 from mixray.serve_cli import serve
 from mixray.store import Store
 from mixray.student_cli import student
+from mixray.submit_cli import jobs, submit
 from mixray.terminal import harmless, library_noise_in
 
 INTERRUPTED = 130
@@ -32,9 +33,9 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status, evaluate, audit, compare, serve):
+for command in (run, sweep, plan, status, submit, evaluate, audit, compare, serve):
     app.command()(command)
-for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report)):
+for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report), ("jobs", jobs)):
     app.add_typer(commands, name=name)
 
 
@@ -95,7 +96,8 @@ def tiny_build(
                 terminal.answer(line)
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def fail(text: str, code: int) -> NoReturn:
+    """Say one last thing and leave."""
     print(harmless(text), file=sys.stderr, flush=True)
     sys.exit(code)
 
@@ -110,13 +112,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if app(args=given or ["--help"], prog_name="mixray", standalone_mode=False) == INTERRUPTED:
             raise KeyboardInterrupt
     except MixrayError as error:
-        _fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
+        fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
     except typer.exceptions.TyperException as error:
-        _fail(_usage(error), 2)
+        fail(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("\nmixray: interrupted; the same command goes on from here", INTERRUPTED)
+        fail("\nmixray: interrupted; the same command goes on from here", INTERRUPTED)
     except Exception as error:
-        _fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)
+        fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)
     sys.exit(0)
 
 

@@ -5,27 +5,23 @@ In: a folder of the store. Out: tables, row groups, JSON, a local copy. Nothing 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixray import copies
+from mixray.commits import MANIFEST
 from mixray.errors import StoreError
 from mixray.staging import measure
 
 if TYPE_CHECKING:
     from mixray.store import Store
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,11 @@ class ArtefactFolder:
     def path(self) -> str:
         """The folder's path on the store's filesystem."""
         return f"{self.store.root}/{self.label}"
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as any process on any node finds it."""
+        return f"{self.store.absolute_url.rstrip('/')}/{self.label}"
 
     @property
     def work_path(self) -> str:
@@ -79,18 +80,25 @@ class ArtefactFolder:
             StoreError: a file is missing, or differs.
         """
         for entry in self.manifest()["files"]:
-            path = f"{self.path}/{entry['path']}"
-            try:
-                size, checksum = measure(self.store.fs, path)
-            except FileNotFoundError:
-                size, checksum = -1, "missing"
-            if (size, checksum) != (entry["bytes"], entry["sha256"]):
-                raise StoreError(
-                    "A file is not what its manifest says",
-                    seen=f"{path}: {size} bytes, sha256 {checksum[:12]}",
-                    rule=f"{entry['bytes']} bytes, sha256 {entry['sha256'][:12]}",
-                    do=f"remove {self.path} and run again",
-                )
+            self.check_file(entry, self.store.fs, f"{self.path}/{entry['path']}")
+
+    def check_file(self, entry: dict[str, Any], fs: fsspec.AbstractFileSystem, path: str) -> None:
+        """Hold a file, or a copy of it, against what the manifest says.
+
+        Raises:
+            StoreError: it is missing, or differs.
+        """
+        try:
+            size, checksum = measure(fs, path)
+        except FileNotFoundError:
+            size, checksum = -1, "missing"
+        if (size, checksum) != (entry["bytes"], entry["sha256"]):
+            raise StoreError(
+                "A file is not what its manifest says",
+                seen=f"{self.path}/{entry['path']}: {size} bytes, sha256 {checksum[:12]}",
+                rule=f"{entry['bytes']} bytes, sha256 {entry['sha256'][:12]}",
+                do=f"remove {self.path} and run again",
+            )
 
     def read_table(self, columns: list[str] | None = None) -> pa.Table:
         """Verify the artefact and return its parquet rows, in file order."""
@@ -98,7 +106,12 @@ class ArtefactFolder:
         paths = [f"{self.path}/{entry['path']}" for entry in self.manifest()["files"] if entry["path"].endswith(".parquet")]
         if not paths:
             raise StoreError("An artefact holds no rows", seen=self.label)
-        return pa.concat_tables([pq.read_table(path, columns=columns, filesystem=self.store.arrow_fs) for path in sorted(paths)])
+        return pa.concat_tables([self._whole_file(path, columns) for path in sorted(paths)])
+
+    def _whole_file(self, path: str, columns: list[str] | None) -> pa.Table:
+        # Not pq.read_table: it lets go of the file on a thread of arrow's own, and a process that ends just then ends in a crash.
+        with pq.ParquetFile(path, filesystem=self.store.arrow_fs) as file:
+            return file.read(columns)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Verify the artefact and yield its parquet rows in file order, a row group at a time."""
@@ -128,16 +141,8 @@ class ArtefactFolder:
             return json.loads(file.read())
 
     def local_folder(self) -> Path:
-        """Return a local folder with the verified files: the artefact itself, or a cached copy of a remote one."""
-        self.verify()
+        """Return a local folder with the verified files: the artefact itself, or a copy of a remote one that is whole or not there."""
         if self.store.is_local:
+            self.verify()
             return Path(self.path)
-        folder = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / f"{self.kind}-{self.folder}"
-        if not (folder / MANIFEST).exists():
-            staging = Path(f"{folder}.{uuid.uuid4().hex}")
-            staging.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.store.fs.get(self.path, str(staging), recursive=True)
-            with contextlib.suppress(OSError):  # another process has just cached the same files
-                staging.rename(folder)
-            shutil.rmtree(staging, ignore_errors=True)
-        return folder
+        return copies.local_copy(self)

@@ -1,6 +1,6 @@
 """What a disk does to a file: it holds it whole or not at all, and when it is full it says so in words a user can act on.
 
-In: a path and bytes, or a block of work on a storage. Out: the file, or a StoreError.
+In: a path and bytes, or a block of work on a storage. Out: the file, or a StoreError. Also: whether other machines have the same disk.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ from pathlib import Path
 from mixray.errors import StoreError
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Kinds of mounts that several machines may have; also what a process serves (`fuse.*`), but for what containers are made of.
+SHARED_KINDS = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "afs", "ocfs2", "gfs2", "orangefs", "wekafs",
+    "fuse",
+}  # fmt: skip
+NEVER_SHARED = {"fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.snapfuse", "fuse.squashfuse"}
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def write_whole(path: Path, data: bytes, synced: bool = False) -> None:
@@ -31,6 +38,50 @@ def write_whole(path: Path, data: bytes, synced: bool = False) -> None:
         os.replace(staged, path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def create_whole(path: Path, data: bytes) -> bool:
+    """Write a file unless there is one, whole; return whether it was written. Of several writers at once, on any machines, one does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        staged.write_bytes(data)
+        os.link(staged, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _create_in_place(path, data)
+    finally:
+        staged.unlink(missing_ok=True)
+    return True
+
+
+def _create_in_place(path: Path, data: bytes) -> bool:
+    """Do so where there are no links, as on most disks that stand for a bucket: a reader may find the file empty for a moment."""
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        return False
+    return True
+
+
+def is_shared(path: str) -> bool:
+    """Whether a folder lies on a disk that other machines may have too; of what cannot be told, no."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    place, kinds = os.path.realpath(path), {}
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        kinds[before.split()[4].replace("\\040", " ")] = after.split()[0]  # what is mounted later lies above
+    while place not in kinds and place != "/":
+        place = os.path.dirname(place)
+    kind = kinds.get(place, "")
+    return kind not in NEVER_SHARED and kind.partition(".")[0] in SHARED_KINDS
 
 
 @contextlib.contextmanager

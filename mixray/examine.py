@@ -21,7 +21,7 @@ from mixray.judging import exam as exam_of
 from mixray.models import resolve
 from mixray.progress import Display, StageProgress
 from mixray.recipe import Alone, Evaluate, ProblemSet, Recipe, Serve
-from mixray.session import ray_session
+from mixray.runs import at_work
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
 from mixray.threads import side_by_side
@@ -135,7 +135,7 @@ def evaluate(recipe: Recipe, store: Store, display: Display) -> list[Arm]:
         check_endpoint(ready, recipe.evaluate, recipe.serve)
         ours = any(arm.endpoint is None and not arm.is_asked for arm in ready)
         if ours or not all(arm.scores.is_done() for arm in ready if recipe.evaluate.judge):
-            session.enter_context(ray_session())
+            session.enter_context(at_work(store, recipe.name, display))
         read_problems(benchmark_sets(recipe.evaluate), store, display)
         ask_students(ready, graph.exam, recipe.serve, display)
         judge_students(ready, graph.exam, display)
@@ -155,10 +155,10 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
         if here and waits and alone.evaluate.through == "endpoint":
             serving.check(alone.serve)
         if (here and waits) or not (scores == asked or scores.is_done()):
-            session.enter_context(ray_session())
+            session.enter_context(at_work(store, alone.name, display))
         read_problems(benchmark_sets(alone.evaluate), store, display)
         if waits and here:
-            model = str(trained.local_folder()) if trained else resolve(student.model)
+            model = student_model(trained) if trained else resolve(student.model)
             ask_group({alone.name: model}, {alone.name: sitting}, exam, alone.serve, display)
         elif waits:
             line = display.stage(f"ask {alone.name}")
@@ -168,5 +168,10 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
 
 
 def model_folders(arms: list[Arm]) -> dict[str, str]:
-    """Return what the endpoint loads for each arm: the trained folder, or the untouched model."""
-    return {arm.name: str(arm.trained.local_folder()) if arm.trained else resolve(arm.model) for arm in arms}
+    """Return what the endpoint loads for each arm: the trained student, or the untouched model."""
+    return {arm.name: student_model(arm.trained) if arm.trained else resolve(arm.model) for arm in arms}
+
+
+def student_model(trained: Artefact) -> str:
+    """Return what leads to a trained student wherever it is loaded: its folder, or its address in a remote storage."""
+    return str(trained.local_folder()) if trained.store.is_local else trained.address

@@ -1,4 +1,4 @@
-"""Where model names lead: `tiny:<name>` to a shipped model, a folder to itself, anything else to the hub.
+"""Where model names lead: `tiny:<name>` to a shipped model, a folder to itself, an artefact's address to a copy, anything else to the hub.
 
 Only safetensors are loaded and no code from a model folder ever runs; a folder that holds either kind of danger is refused before
 anything imports it.
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from mixray import copies
 from mixray.errors import MixrayError
 from mixray.rows import digest
 
@@ -44,6 +45,8 @@ def resolve(model: str) -> str:
         if folder.name not in known:
             raise MixrayError("There is no such shipped model", seen=model, rule=f"one of {['tiny:' + name for name in known]}")
         return _checked(folder)
+    if "://" in model:
+        return _checked(copies.bring(model))
     path = Path(model).expanduser()
     if path.is_dir():
         return _checked(path.resolve())
@@ -52,7 +55,7 @@ def resolve(model: str) -> str:
     raise MixrayError(
         "A model is missing",
         seen=model,
-        rule="`tiny:<name>`, an existing folder, or a hub id `owner/name`",
+        rule="`tiny:<name>`, an existing folder, the address of a student in a storage, or a hub id `owner/name`",
         do="check the recipe's `model`",
     )
 
@@ -61,6 +64,11 @@ def name_of(model: str) -> str:
     """Return what a model is called where nobody names it: the last part of its path or id, in the letters a name may have."""
     last = model.rstrip("/").rpartition("/")[2].removeprefix("tiny:").lower()
     return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "model"
+
+
+def for_workers(model: str) -> str:
+    """Return what leads to the same model on any node: the copy of a remote student is of this machine alone, its address is not."""
+    return model if "://" in model else resolve(model)
 
 
 def fingerprint(model: str) -> str:

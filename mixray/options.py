@@ -15,6 +15,9 @@ from mixray.terminal import new_log_path
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
 StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="of the cluster's job server; RAY_API_SERVER_ADDRESS, RAY_ADDRESS or this machine's where unset")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 

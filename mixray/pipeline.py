@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, shifts, teachers, training
 from mixray.disk import disk_errors_explained
@@ -18,6 +19,7 @@ from mixray.graph import Arm, Graph, build_graph
 from mixray.judging import asking, rule
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
+from mixray.runs import at_work
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
@@ -34,7 +36,7 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
     with disk_errors_explained(store.url), ExitStack() as session:
         if not all(artefact.is_done() for _, artefact in graph.artefacts()):
             examine.check_endpoint(graph.arms, recipe.evaluate, recipe.serve)
-            session.enter_context(ray_session())
+            session.enter_context(at_work(store, recipe.name, display))
         gather_problems(recipe, graph, store, display)
         ask_teachers(recipe, graph, store, display)
         mix_pools(recipe, graph, store, display)
@@ -113,16 +115,29 @@ def read_answers_again(recipe: Recipe, graph: Graph, store: Store, display: Disp
 
 def write_report(recipe: Recipe, graph: Graph, store: Store, display: Display) -> tuple[Artefact, str]:
     """Compare the arms, with intervals; return the report and the answer in words."""
-    arms = [told_of(arm) for arm in graph.arms]
-    made_by = recipe.model_dump(mode="json")
     line = display.stage("report")
-    shifted = {arm.name: arm.shifts for arm in graph.arms if arm.shifts}
-    made = report.run(
-        store, recipe.name, arms, graph.mixtures, graph.pools, graph.overlaps, recipe.report, recipe.seed, made_by, line, shifts=shifted
-    )
+    made = report.run(store, recipe.name, progress=line, **_told_to_report(recipe, graph))
     made.verify()
-    line.finish(f"{len(arms)} arms compared")
+    line.finish(f"{len(graph.arms)} arms compared")
     return made, report.answer(made.read_json("report.json"))
+
+
+def report_of(recipe: Recipe, graph: Graph, store: Store) -> Artefact:
+    """Return the handle of the recipe's report, written or not."""
+    return report.handle(store, recipe.name, **_told_to_report(recipe, graph))
+
+
+def _told_to_report(recipe: Recipe, graph: Graph) -> dict[str, Any]:
+    return {
+        "arms": [told_of(arm) for arm in graph.arms],
+        "mixtures": graph.mixtures,
+        "pools": graph.pools,
+        "overlaps": graph.overlaps,
+        "settings": recipe.report,
+        "seed": recipe.seed,
+        "recipe": recipe.model_dump(mode="json"),
+        "shifts": {arm.name: arm.shifts for arm in graph.arms if arm.shifts},
+    }
 
 
 def told_of(arm: Arm) -> report.Arm:
@@ -145,8 +160,9 @@ def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Arte
     graph = build_graph(recipe, store, every_teacher=True)
     with disk_errors_explained(store.url), ExitStack() as session:
         waiting = [name for name, pool in graph.pools.items() if not pool.is_done()]
-        if any(recipe.judge or isinstance(recipe.teachers[name], Asked) for name in waiting):  # imports need no cluster
-            session.enter_context(ray_session())
+        if waiting:
+            asking = any(recipe.judge or isinstance(recipe.teachers[name], Asked) for name in waiting)  # imports need no cluster
+            session.enter_context(at_work(store, recipe.name, display, asking))
         line = display.stage("problems train")
         problems.run(store, "train", recipe.problems, verify, line)
         ask_teachers(recipe, graph, store, display)
@@ -158,12 +174,28 @@ def make_mixtures(recipe: Recipe, store: Store, display: Display) -> dict[str, A
     graph = build_graph(recipe, store)
     with disk_errors_explained(store.url), ExitStack() as session:
         asking = any(not graph.pools[name].is_done() and (recipe.judge or isinstance(recipe.teachers[name], Asked)) for name in graph.pools)
-        if asking or any(mix.made_of.blend.needs_fit and not mix.artefact.is_done() for mix in graph.mixes):
-            session.enter_context(ray_session())
+        missing = [mix for mix in graph.mixes if not mix.artefact.is_done()]
+        if missing or asking:
+            session.enter_context(at_work(store, recipe.name, display, asking or any(mix.made_of.blend.needs_fit for mix in missing)))
         gather_problems(recipe, graph, store, display)
         ask_teachers(recipe, graph, store, display)
         mix_pools(recipe, graph, store, display)
     return graph.mixtures
+
+
+def make_students(recipe: Recipe, store: Store, display: Display) -> dict[str, Artefact]:
+    """Make the trained and merged students of a recipe, with what they need, and ask them nothing; return them by arm."""
+    graph = build_graph(recipe, store)
+    made = {arm.name: arm.trained for arm in graph.arms if arm.trained}
+    with disk_errors_explained(store.url), ExitStack() as session:
+        if not all(student.is_done() for student in made.values()):
+            session.enter_context(at_work(store, recipe.name, display))
+        gather_problems(recipe, graph, store, display)
+        ask_teachers(recipe, graph, store, display)
+        mix_pools(recipe, graph, store, display)
+        train_students(recipe, graph, store, display)
+        merge_students(graph, store, display)
+    return made
 
 
 def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: Store, display: Display) -> Artefact:

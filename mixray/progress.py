@@ -1,18 +1,24 @@
-"""Live progress: one line per stage with rows, speed, facts and time left; plain lines where there is no terminal."""
+"""Live progress: one line per stage with rows, speed, facts and time left; plain lines where there is no terminal.
+
+What a stage begins and comes to is logged as well; `Display.at_work` is what others may tell of it meanwhile (`mixray.runs`).
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mixray.ids import begin_stage
 from mixray.terminal import harmless
 
 PLAIN_SECONDS = 10.0
+log = logging.getLogger("mixray.run")
 
 
 class StageProgress:
@@ -24,6 +30,9 @@ class StageProgress:
         self.task: TaskID | None = None
         self._first: tuple[float, float] | None = None
         self._began: tuple[float, int, int | None] | None = None
+        self.began_at = time.time()
+        self.now: dict[str, Any] = {"done": 0, "total": None, "facts": {}}
+        """The last that was told."""
 
     def rate(self, amount: float) -> float:
         """Return how fast a growing amount has grown per second since this was first called."""
@@ -33,6 +42,7 @@ class StageProgress:
 
     def update(self, done: int, total: int | None = None, **facts: str | float) -> None:
         """Show that `done` of `total` units are done; facts such as `tokens_per_second=5200` or `right="84%"` stand beside."""
+        self.now = {"done": done, "total": total, "facts": facts}
         told = harmless("  ".join(f"{key.replace('_per_', '/').replace('_', ' ')} {_short(value)}" for key, value in facts.items()))
         if self.display.rich is not None:
             if self.task is None:
@@ -55,9 +65,12 @@ class StageProgress:
 
     def finish(self, summary: str) -> None:
         """Replace the line by what came out."""
+        self.display.at_work.pop(self.name, None)
+        seconds = time.monotonic() - self.started
+        log.info("%s: %s", self.name, summary, extra={"facts": {"stage": self.name, "event": "finished", "seconds": round(seconds, 3)}})
         if self.display.rich is not None and self.task is not None:
             self.display.rich.remove_task(self.task)
-        self.display.say(f"[green]✓[/green] {self.name:<28} {summary}  [dim]{time.monotonic() - self.started:.0f} s[/dim]")
+        self.display.say(f"[green]✓[/green] {self.name:<28} {summary}  [dim]{seconds:.0f} s[/dim]")
 
 
 class Display:
@@ -66,6 +79,8 @@ class Display:
     def __init__(self, file: TextIO | None = None, quiet: bool = False) -> None:
         self.console = Console(file=file or sys.stderr, quiet=quiet, highlight=False)
         self.rich: Progress | None = None
+        self.at_work: dict[str, StageProgress] = {}
+        """The stages that have begun and not finished, by name."""
         if self.console.is_terminal and not quiet:
             self.rich = Progress(
                 SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(bar_width=24), MofNCompleteColumn(),
@@ -83,7 +98,10 @@ class Display:
 
     def stage(self, name: str) -> StageProgress:
         """Open a line for one stage."""
-        return StageProgress(self, name)
+        begin_stage(name)
+        log.info("%s begins", name, extra={"facts": {"stage": name, "event": "begun"}})
+        self.at_work[name] = StageProgress(self, name)
+        return self.at_work[name]
 
     def say(self, text: str) -> None:
         """Print one line above the live ones; what it quotes cannot act on the terminal."""

@@ -6,6 +6,7 @@ before anything is started.
 
 from __future__ import annotations
 
+import copy
 import json
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,17 @@ def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recip
         RecipeError: the file is missing or no YAML, a key is unknown, or a value breaks its rule.
     """
     return parse_recipe(_read(str(source)), overrides or [])
+
+
+def plain_recipe(source: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Return a recipe as the plain data that `parse_recipe` takes, overrides applied: what travels to where it is run.
+
+    Raises:
+        RecipeError: as `load_recipe` does.
+    """
+    data = _read(str(source))
+    parse_recipe(copy.deepcopy(data), overrides or [])
+    return overridden(data, overrides or [])
 
 
 def parse_recipe(data: Any, overrides: list[str]) -> Recipe:

@@ -16,7 +16,7 @@ from mixray.progress import Display
 from mixray.recipe import Asked, Recipe, Teacher
 from mixray.recipe_file import load_recipe
 from mixray.store import Store
-from mixray.terminal import library_noise_in, print_table
+from mixray.terminal import harmless, library_noise_in, print_table
 
 
 def run(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
@@ -87,19 +87,17 @@ def plan(
 
 
 def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Show how far a recipe's run has come: what is done with what came out, what is begun, what is missing."""
+    """Show how far a recipe has come: what is done, begun or missing, and which runs are at it; reads the storage alone."""
     loaded = load_recipe(recipe, overrides)
-    from mixray.graph import build_graph
+    from mixray.standing import runs_in_words, standing, state_in_words
 
-    rows = []
-    for stage, item in build_graph(loaded, Store(storage)).artefacts():
-        done = item.is_done()
-        state = "done" if done else "begun" if item.store.fs.exists(item.work_path) else "missing"
-        rows.append({"stage": stage, "artefact": item.label, "state": state, "outcome": item.outcome if done else None})
+    told = standing(loaded, Store(storage))
     if as_json:
-        print(json.dumps({"recipe": loaded.name, "artefacts": rows}, indent=2))
+        print(json.dumps(told, indent=2))
         return
-    _table(f"status of {loaded.name}", rows, lambda row: row["state"])
+    _table(f"status of {loaded.name}", told["artefacts"], state_in_words)
+    for line in runs_in_words(told["runs"]):
+        print(harmless(line))
 
 
 def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mixray.errors import ClusterError
+from mixray.ids import RUN, run_id
 
 # Set before vLLM, DeepSpeed or Ray are imported, here and in every worker.
 WORKER_ENVIRONMENT = {
@@ -53,6 +54,15 @@ def is_private() -> bool:
     return bool(_private_since)
 
 
+def drives_on_head() -> bool:
+    """Whether this driver sits on a node that is meant to run nothing, which a small head does not bear for long."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] == here]
+    return any("node:__internal_head__" in node and not node.get("CPU") for node in nodes)
+
+
 def logs_folder() -> str:
     """Return where the processes of this cluster write their logs, each on its own node; those of Serve lie in `serve/` there."""
     import ray
@@ -84,7 +94,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "configure_logging": False,
-        "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **_gpu_environment()}},
+        "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **_gpu_environment(), RUN: run_id()}},
     }
     if joins:
         options["address"] = os.environ.get("RAY_ADDRESS", "auto")

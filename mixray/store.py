@@ -1,23 +1,24 @@
 """Artefacts: folders named by what made them, whole or invisible.
 
 `<storage>/<kind>/<name>-<hash>/` holds one stage's result; the hash covers the stage's settings, the hashes of what it read
-and a format version, so the same recipe finds its results again. Files are staged beside the final place and committed with
-`manifest.json` written last; a folder without one is never read. Unfinished work that can be resumed lies in
-`<storage>/.work/<kind>/<name>-<hash>/` and is removed by the commit.
+and a format version, so the same recipe finds its results again. Files are staged and committed with `manifest.json` written last; a
+folder without one is never read. Unfinished work that can be resumed lies in `<storage>/.work/<kind>/<name>-<hash>/` and is removed by
+the commit. What else starts with a dot is the storage's own: `.locks` (`mixray.locks`), `.staging` and `.commits` (`mixray.commits`).
 
-What survives a kill: every committed artefact, and every resumable stage's work folder. Two runs that want the same artefact
-take turns on a lock (released by the system when its holder dies) and the second finds it done; should the lock fail them,
-the first commit wins and the other is thrown away.
+What survives a kill: every committed artefact, and every resumable stage's work folder. Two runs that want the same artefact take turns and
+the second finds it done; one that was stopped and thought dead is fenced out when it goes on; whatever fails them, of two commits one wins
+and the other is thrown away. What is promised on which storage: STORAGE.md beside this file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
+import logging
 import posixpath
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,15 +29,18 @@ from typing import Any
 import fsspec
 import pyarrow.fs as pafs
 
-from mixray.committed import MANIFEST, ArtefactFolder
-from mixray.disk import disk_errors_explained, write_whole
-from mixray.errors import StoreError
-from mixray.locks import exclusive
+from mixray import commits
+from mixray.commits import MANIFEST
+from mixray.committed import ArtefactFolder
+from mixray.disk import create_whole, disk_errors_explained, is_shared, write_whole
+from mixray.locks import POLL_SECONDS, Fence, FencedOut, exclusive, held
 from mixray.rows import digest
 from mixray.staging import Staging
+from mixray.steady import filesystem, is_local, is_there_already
 from mixray.versions import made_with
 
 FORMAT = 1
+log = logging.getLogger("mixray.store")
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,12 @@ class Store:
 
     @cached_property
     def _resolved(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        try:
-            fs, root = fsspec.url_to_fs(str(self.url))
-        except (ImportError, ValueError) as error:
-            raise StoreError("The storage cannot be reached", seen=self.url, rule=str(error), do="check --storage") from error
+        fs, root = filesystem(str(self.url))
         return fs, root.rstrip("/")
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
-        """The fsspec filesystem behind the store."""
+        """The fsspec filesystem behind the store, which keeps at it (see `mixray.steady`)."""
         return self._resolved[0]
 
     @property
@@ -71,7 +72,12 @@ class Store:
     @property
     def is_local(self) -> bool:
         """Whether the store is a plain folder of this machine."""
-        return "file" in self.fs.protocol or self.fs.protocol == "file"
+        return is_local(self.fs)
+
+    @cached_property
+    def needs_leases(self) -> bool:
+        """Whether other machines may write here, so that no lock of this one's system will do."""
+        return not self.is_local or is_shared(self.root)
 
     @property
     def arrow_fs(self) -> pafs.FileSystem:
@@ -104,6 +110,45 @@ class Store:
                 write_whole(Path(path), data, synced)
             else:
                 self.fs.pipe_file(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write one file whole unless there is one; return whether this call's is there. `data` is like no other caller's.
+
+        Of several at once one succeeds, where the storage can say so: any folder, S3 and what is like it, GCS. Where it cannot, the last
+        one keeps it, after a pause.
+        """
+        if self.is_local:
+            with disk_errors_explained(self.url):
+                return create_whole(Path(path), data)
+        if self._refuses_a_second:
+            try:
+                self.fs.pipe_file(path, data, mode="create")
+                return True
+            except Exception as error:
+                if not is_there_already(error):
+                    raise
+        elif not self.fs.exists(path):
+            self.put(path, data)
+            time.sleep(POLL_SECONDS)
+        try:
+            return bool(self.fs.cat_file(path) == data)  # ours, where the answer to an earlier try was lost
+        except FileNotFoundError:  # another's, who has removed it since
+            return False
+
+    @cached_property
+    def _refuses_a_second(self) -> bool:
+        """Whether the storage itself refuses to make a file that is there: tried, since some that speak S3 do not."""
+        probe = f"{self.root}/.locks/made-once"
+        for _ in range(2):
+            try:
+                self.fs.pipe_file(probe, b"", mode="create")
+            except TypeError:  # an older filesystem knows no such mode
+                return False
+            except Exception as error:
+                if not is_there_already(error):
+                    raise
+                return True
+        return False
 
     def readers(self, artefact: Artefact) -> list[str]:
         """Return the labels of the committed artefacts that were made directly from `artefact`."""
@@ -140,9 +185,40 @@ class Artefact(ArtefactFolder):
         self.store.fs.invalidate_cache()
         return bool(self.store.fs.exists(f"{self.path}/{MANIFEST}"))
 
-    def lock(self, seconds: float | None = None) -> contextlib.AbstractContextManager[None]:
-        """Hold the artefact for making it; waits while another run holds it (see `mixray.locks`)."""
-        return exclusive(self.store.fs, f"{self.store.root}/.locks/{self.kind}-{self.folder}", self.store.is_local, seconds)
+    @property
+    def _lock_path(self) -> str:
+        return f"{self.store.root}/.locks/{self.kind}-{self.folder}"
+
+    @contextlib.contextmanager
+    def lock(self, seconds: float | None = None) -> Iterator[None]:
+        """Hold the artefact for making it; waits while another run holds it (see `mixray.locks`). A commit that was killed is finished.
+
+        Raises:
+            StoreError: the wait was longer than `seconds`.
+            FencedOut: another attempt took over during the block, and has not made the artefact yet; where it has, the block just ends.
+        """
+        with exclusive(self.store, self._lock_path, seconds):
+            commits.place(self.store, self.kind, self.folder).finish()
+            was_done = self.fence is not None and self.is_done()
+            try:
+                yield
+            except FencedOut:
+                if was_done or not self._is_lost() or not self.is_done():
+                    raise
+                log.warning("%s was made by another attempt, which took over from this one", self.label)
+
+    def _is_lost(self) -> bool:
+        """Whether the attempt that failed is the one at this artefact: a block may hold several."""
+        try:
+            self.fence.check() if self.fence is not None else None
+        except FencedOut:
+            return True
+        return False
+
+    @property
+    def fence(self) -> Fence | None:
+        """This process's number at the artefact, for whoever writes on its behalf; None where its lock cannot be taken away."""
+        return held(self._lock_path)
 
     @contextlib.contextmanager
     def staging(self, replace: bool = False) -> Iterator[Staging]:
@@ -150,6 +226,9 @@ class Artefact(ArtefactFolder):
 
         With `replace`, a committed artefact gives way to the new one; otherwise the first commit wins. A kill while it gives way
         leaves it whole in `<kind>/<name>-<hash>.replaced`.
+
+        Raises:
+            FencedOut: another attempt has taken over meanwhile, and has not committed yet.
         """
         parent = f"{self.store.root}/.staging" if self.store.is_local else tempfile.gettempdir()
         folder = Path(parent) / f"{self.kind}-{self.folder}.{uuid.uuid4().hex}"
@@ -158,10 +237,7 @@ class Artefact(ArtefactFolder):
                 folder.mkdir(parents=True)
                 staging = Staging(folder)
                 yield staging
-                replaced = self._give_way() if replace else None
-                self._commit(staging)
-                if replaced is not None:
-                    self.store.fs.rm(replaced, recursive=True)
+                self._commit(staging, replace)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self.clear_work()
@@ -171,36 +247,14 @@ class Artefact(ArtefactFolder):
         if self.store.fs.exists(self.work_path):
             self.store.fs.rm(self.work_path, recursive=True)
 
-    def _give_way(self) -> str | None:
-        """Move the committed artefact aside; return where it lies now."""
-        aside = f"{self.path}.replaced"
-        if not self.is_done():
-            return aside if self.store.fs.exists(aside) else None
-        if self.store.fs.exists(aside):
-            self.store.fs.rm(aside, recursive=True)
-        self.store.fs.mv(self.path, aside, recursive=True)
-        return aside
-
-    def _commit(self, staging: Staging) -> None:
-        files = staging.files()
-        told = {"files": files, "versions": made_with(self.kind), "outcome": staging.outcome}
+    def _commit(self, staging: Staging, replace: bool) -> None:
+        told = {"files": staging.files(), "versions": made_with(self.kind), "outcome": staging.outcome}
         manifest = {**self.made_by, "name": self.name, "hash": self.hash, **told}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        if self.store.is_local:
-            self._commit_local(staging.folder, text.encode())
-        elif not self.is_done():
-            for entry in files:  # object stores have no rename: the manifest alone makes the files visible
-                self.store.fs.put_file(str(staging.folder / entry["path"]), f"{self.path}/{entry['path']}")
-            self.store.put(f"{self.path}/{MANIFEST}", text.encode())
-
-    def _commit_local(self, folder: Path, manifest: bytes) -> None:
-        write_whole(folder / MANIFEST, manifest, synced=True)
-        target = Path(self.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not (target / MANIFEST).exists():
-            shutil.rmtree(target)
-        try:
-            folder.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else: the other run committed first
-                raise
+        place = commits.place(self.store, self.kind, self.folder)
+        if self.fence is not None:
+            self.fence.check()
+        replaced = place.give_way() if replace else None
+        place.commit(staging.folder, text.encode())
+        if replaced is not None:
+            self.store.fs.rm(replaced, recursive=True)

@@ -1,12 +1,14 @@
 """Who may write to the terminal: mixray alone. Libraries, also the ones written in C, write to a log file.
 
 While `library_noise_in` holds, file descriptors 1 and 2 lead to the log; what mixray has to say goes through the copies it made of the
-real ones.
+real ones. Beside the log lies the same of Python's loggers for programs, `<log>.jsonl`: an object a line, each with the ids of its run,
+attempt and stage (`mixray.ids`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -20,6 +22,8 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
+
+from mixray.ids import present
 
 WIDEST_TABLE = 1000
 
@@ -56,6 +60,16 @@ class _HarmlessFormatter(logging.Formatter):
         return harmless(super().format(record))
 
 
+class _LinesOfJson(logging.Formatter):
+    """An object for each record: when, how bad, who, what, the ids, and what the record has in `facts`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        about = {"time": record.created, "level": record.levelname, "logger": record.name, "text": record.getMessage(), **present()}
+        if record.exc_info:
+            about["trace"] = self.formatException(record.exc_info)
+        return json.dumps(about | getattr(record, "facts", {}), default=str)
+
+
 def new_log_path(folder: Path, name: str) -> Path:
     """Return the path of a new log file `<folder>/<name>-<time>-<pid>.log`; the folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,9 +86,10 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
     with log_path.open("ab", buffering=0) as log, os.fdopen(real[0], "w") as out, os.fdopen(real[1], "w") as err:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        handler = logging.FileHandler(log_path)
-        handler.setFormatter(_HarmlessFormatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        handlers = [logging.FileHandler(log_path), logging.FileHandler(log_path.with_suffix(".jsonl"), delay=True)]
+        handlers[0].setFormatter(_HarmlessFormatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        handlers[1].setFormatter(_LinesOfJson())
+        logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
         try:
             yield Terminal(out, err, log_path)
         except BaseException as error:
@@ -83,9 +98,10 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
             error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
             raise
         finally:
-            for flush in (sys.stdout.flush, sys.stderr.flush, handler.close):
+            for flush in (sys.stdout.flush, sys.stderr.flush, *(handler.close for handler in handlers)):
                 with contextlib.suppress(OSError):
                     flush()
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            logging.getLogger().removeHandler(handler)
+            for handler in handlers:
+                logging.getLogger().removeHandler(handler)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import fsspec
 import pytest
 from hub import Hub, serving
 from hypothesis import settings
+from real_s3 import ENVIRONMENT, serving_s3
 
 from mixray.progress import Display, StageProgress
 from mixray.rows import keyed_draw
@@ -79,24 +76,14 @@ def quiet() -> StageProgress:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The address of an S3 server of our own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+    with serving_s3() as url:
+        yield url
 
 
 @pytest.fixture
 def s3_store(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store on it; processes started by the test find it by their environment."""
-    for key, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+    for key, value in ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     bucket = f"mixray-{keyed_draw(str(tmp_path))}"

@@ -9,12 +9,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mixray"
 FLOOR = {
-    "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "store", "chat",
+    "commits", "copies", "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "steady", "store",
+    "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
-    "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement",
+    "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement", "ids", "metrics", "runs",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
-COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli"}
+COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli", "submit_cli"}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
@@ -26,7 +27,7 @@ ALLOWED = {
     "pipeline": FLOOR | STAGES | {"graph", "examine", "judging"},
     "clusters": FLOOR | STAGES | {"graph", "clusters"},
     "cluster_cli": FLOOR | {"graph", "clusters", "terminal"},
-    "terminal": set(),
+    "terminal": {"ids"},
     "options": FLOOR | {"terminal"},
     "pool_cli": FLOOR | STAGES | {"pipeline", "terminal", "options", "pool_tables"},
     "pool_tables": FLOOR | STAGES | {"terminal"},
@@ -34,11 +35,16 @@ ALLOWED = {
     "mixture_cli": FLOOR | STAGES | {"pipeline", "terminal", "options", "mixture_tables"},
     "mixture_tables": FLOOR | STAGES | {"terminal"},
     "conversation": FLOOR | {"training", "terminal"},
-    "student_cli": FLOOR | STAGES | {"conversation", "terminal", "options", "cards"},
-    "run_cli": FLOOR | STAGES | {"graph", "pipeline", "cluster_cli", "terminal", "options"},
+    "student_cli": FLOOR | STAGES | {"pipeline", "conversation", "terminal", "options", "cards"},
+    "standing": FLOOR | STAGES | {"graph"},
+    "run_cli": FLOOR | STAGES | {"graph", "pipeline", "cluster_cli", "standing", "terminal", "options"},
     "audit_cli": FLOOR | STAGES | {"terminal", "options"},
     "report_cli": FLOOR | STAGES | {"terminal", "options"},
     "serve_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
+    "jobs": FLOOR | STAGES | {"graph", "pipeline"},
+    "entry": FLOOR | {"jobs", "cli"},
+    "submitting": FLOOR | {"submitting", "jobs", "entry", "terminal"},
+    "submit_cli": FLOOR | {"submitting", "jobs", "options", "terminal"},
     "cards": FLOOR | STAGES,
     "cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "tiny", "options"} | COMMANDS,
 }

@@ -1,21 +1,24 @@
-"""Artefacts are whole or invisible, on a local disk and on an S3 server on loopback."""
+"""Artefacts are whole or invisible, on a local disk, on an S3 server on loopback and on whatever else fsspec reaches."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixray import locks
-from mixray.committed import MANIFEST
+from mixray import copies, models
+from mixray.commits import MANIFEST
 from mixray.errors import StoreError
 from mixray.rows import digest, keyed_draw
 from mixray.store import Artefact, Store
@@ -23,11 +26,14 @@ from mixray.store import Artefact, Store
 ROWS = pa.table({"problem_id": ["a", "b"], "right": [True, False]})
 
 
-@pytest.fixture(params=["local", "s3"])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(params=["local", "s3", "fsspec"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "s3":
+        return request.getfixturevalue("s3_store")
     if request.param == "local":
         return Store(str(tmp_path / "runs"))
-    return request.getfixturevalue("s3_store")
+    monkeypatch.setitem(fsspec.config.conf, "file", {"auto_mkdir": True})  # as object stores need no folders
+    return Store(f"dir::file://{tmp_path}/runs")
 
 
 def make(store: Store, value: int = 1) -> Artefact:
@@ -48,6 +54,35 @@ def test_a_committed_artefact_is_found_and_read(any_store: Store) -> None:
     assert again.outcome == {"num_rows": 2}
     assert any_store.folders("pools") == [f"long-{artefact.hash}"]
     assert (again.local_folder() / "facts.json").exists()
+
+
+@pytest.mark.parametrize("harm", ["cut short", "a file gone", "replaced since"])
+def test_a_copy_of_a_remote_artefact_is_whole_whatever_became_of_the_last_one(s3_store: Store, harm: str) -> None:
+    artefact = make(s3_store)
+    copy = artefact.local_folder()
+    if harm == "cut short":
+        (copy / "facts.json").write_text("{")
+    elif harm == "a file gone":
+        (copy / "part-00000.parquet").unlink()
+    else:
+        with artefact.staging(replace=True) as staging:
+            staging.write_json("facts.json", {"value": 2})
+    assert artefact.local_folder() == copy
+    assert {path.name for path in copy.iterdir()} == {"manifest.json", *(entry["path"] for entry in artefact.manifest()["files"])}
+    assert json.loads((copy / "facts.json").read_text()) == artefact.read_json("facts.json")
+    assert [path.name for path in copy.parent.iterdir() if path.is_dir()] == [copy.name], "nothing half done lies beside it"
+
+
+def test_a_student_in_a_remote_storage_is_found_by_its_address_from_any_node(s3_store: Store) -> None:
+    student = s3_store.artefact("students", "arm", {})
+    with student.staging() as staging:
+        staging.write_json("config.json", {"model_type": "qwen2"})
+    folder = models.resolve(student.address)
+    assert folder == str(student.local_folder())
+    assert models.fingerprint(student.address) == models.fingerprint(folder)
+    assert copies.origins([folder, "/elsewhere"]) == (student.address,)
+    shutil.rmtree(folder)  # as on another node
+    assert copies.bring(student.address) == Path(folder)
 
 
 def test_a_manifest_tells_what_made_it(any_store: Store) -> None:
@@ -158,16 +193,6 @@ def test_a_lock_is_waited_for_no_longer_than_asked(any_store: Store) -> None:
         pass
     with artefact.lock(seconds=5):
         pass
-
-
-def test_a_dead_holders_lease_is_taken_over(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    lease = f"{any_store.root}/.locks/stale"
-    any_store.fs.makedirs(f"{any_store.root}/.locks", exist_ok=True)
-    any_store.fs.pipe_file(f"{lease}.json", b'{"owner": "dead", "renewed_at": 0}')
-    with locks.exclusive(any_store.fs, lease, is_local=False, seconds=10):
-        assert b"dead" not in any_store.fs.cat_file(f"{lease}.json")
-    any_store.fs.invalidate_cache()
-    assert not any_store.fs.exists(f"{lease}.json")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -1,7 +1,8 @@
 """Answers kept as they come, in files that a killed run leaves whole or torn and the next one reads.
 
 In: answers. Out: the same answers after any kill. In a local store each answer is with the system as soon as it came, so a killed
-process loses none; elsewhere those since the last flush are lost. A torn line is asked again.
+process loses none; elsewhere those since the last flush are lost. A torn line is asked again. A run that another attempt has taken over
+from keeps no more answers: it ends with the next flush.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Journal:
 
     def __init__(self, artefact: Artefact) -> None:
         self.fs, self.folder, self.is_local = artefact.store.fs, artefact.work_path, artefact.store.is_local
+        self._fence = artefact.fence
         self._pending: list[bytes] = []
         self._flushed = time.monotonic()
         self._file: BinaryIO | None = None
@@ -58,13 +60,19 @@ class Journal:
         line = (json.dumps(asdict(answer), ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
         if self.is_local:
             self._local_file().write(line)
-            return
-        self._pending.append(line)
+        else:
+            self._pending.append(line)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is not with the store yet, as one new object."""
+        """Write what is not with the store yet, as one new object.
+
+        Raises:
+            FencedOut: another attempt has taken over.
+        """
+        if self._fence is not None:
+            self._fence.check()
         if self._pending:
             self.fs.makedirs(self.folder, exist_ok=True)
             self.fs.pipe_file(self._new_path(), b"".join(self._pending))

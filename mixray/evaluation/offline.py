@@ -16,7 +16,7 @@ from mixray.engine import STUDENT_CPU_SHARE, BadRequest, Completion, EngineSetti
 from mixray.errors import EvaluationError, MixrayError
 from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Question
-from mixray.models import resolve
+from mixray.models import for_workers
 from mixray.placement import remote_options
 from mixray.ray_data import own_error
 
@@ -30,7 +30,7 @@ class EngineStudent:
     def __init__(self, model: str, serve: recipe.Serve, evaluate: recipe.Evaluate, students_at_once: int = 1) -> None:
         """Args: the model, the engine's settings, how to ask, and how many engines share the cores where `serve.threads` is unset."""
         threads = serve.threads or max(1, (os.cpu_count() or 1) // students_at_once)
-        self.settings = EngineSettings(resolve(model), serve.num_gpus, threads, student_arguments(serve), detokenize=True)
+        self.settings = EngineSettings(for_workers(model), serve.num_gpus, threads, student_arguments(serve), detokenize=True)
         self.sampling = Sampling(evaluate.temperature, evaluate.top_p, evaluate.max_tokens)
         self.placement = remote_options(serve)
         self._actor: Any = None

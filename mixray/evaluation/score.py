@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixray import form, rows
+from mixray import form, metrics, rows
 from mixray.errors import EvaluationError
 from mixray.evaluation import outcome
 from mixray.evaluation.client import Asker, StudentAnswer
@@ -69,7 +69,7 @@ def ask(
     artefact: Artefact, asker: Asker, questions: Sequence[Question], num_there: int, progress: StageProgress | None
 ) -> dict[Name, StudentAnswer]:
     """Return an answer per question; those that are answers are in the artefact's journal before this returns, however it ends."""
-    meter = _Meter(num_there, num_there + len(questions), progress)
+    meter = _Meter(artefact.name, num_there, num_there + len(questions), progress)
     return asyncio.run(_ask(asker, questions, artefact, meter)) if questions else {}
 
 
@@ -85,10 +85,10 @@ async def _ask(asker: Asker, questions: Sequence[Question], artefact: Artefact, 
 
 
 class _Meter:
-    """Counts what comes in and shows it."""
+    """Counts what comes in, shows it and exports it."""
 
-    def __init__(self, done: int, total: int, progress: StageProgress | None) -> None:
-        self.done, self.total, self.progress = done, total, progress
+    def __init__(self, student: str, done: int, total: int, progress: StageProgress | None) -> None:
+        self.student, self.done, self.total, self.progress = student, done, total, progress
         self.fresh = self.tokens = self.truncated = self.errors = 0
         self.began = time.monotonic()
 
@@ -97,6 +97,8 @@ class _Meter:
         self.tokens += answer.num_response_tokens
         self.truncated += answer.finish_reason == "length"
         self.errors += answer.finish_reason == "error"
+        metrics.count("mixray_student_answers", 1, student=self.student, finish_reason=answer.finish_reason)
+        metrics.count("mixray_student_response_tokens", answer.num_response_tokens, student=self.student)
         if self.progress is not None:
             facts: dict[str, str | float] = {"tokens_per_second": self.tokens / max(time.monotonic() - self.began, 1e-9)}
             facts["truncated"] = f"{self.truncated / self.fresh:.0%}"

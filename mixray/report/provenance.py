@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mixray.committed import MANIFEST
+from mixray.commits import MANIFEST
 from mixray.report.answers import Arm
 from mixray.store import Artefact, Store
 from mixray.versions import versions

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
+from mixray.copies import origins
 from mixray.engine import STUDENT_CPU_SHARE, student_arguments
 from mixray.placement import selector
 from mixray.serving.adapters import Group, groups
@@ -49,11 +50,12 @@ def build(models: Mapping[str, str], serve: recipe.Serve, keys: Keys, door: Door
     from mixray.serving.front import Front
 
     engines = groups(models, serve)
+    fetched = origins(models.values())
     pinned = {"resources": {node: 0.001}} if node else {}
     students: dict[str, Application] = {}
     for group in engines:
         config = student_config(group, serve, len(engines))
-        students |= dict.fromkeys(group.names, build_llm_deployment(config, bind_kwargs={"adapters": group.adapters}))
+        students |= dict.fromkeys(group.names, build_llm_deployment(config, bind_kwargs={"adapters": group.adapters, "fetched": fetched}))
     ingress = ray_serve.ingress()(Front)
     options = {
         "name": "gate",

@@ -27,7 +27,7 @@ class Front:
     ) -> None:
         keep_inside()
         fewest, most = serve.replicas
-        handles = Handles(students, may_sleep=fewest == 0, may_grow=most > 1, retry_after_seconds=serve.retry_after_seconds)
+        handles = Handles(students, fewest == 0, most > 1, serve.limits.queue_seconds, serve.retry_after_seconds)
         # Serve's proxy puts the id on answers itself.
         self.gate = Gate(handles, keys, serve, own_log(serve), tells_ids=door is not None)
         self._listening = door.open(self.gate) if door else None

@@ -6,10 +6,11 @@ comes back as its status, so that a request's fault is never a server's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,14 +24,15 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from mixray.copies import bring
 from mixray.serving.answers import Answer
 from mixray.serving.collector import keep_pace
 from mixray.serving.inside import keep_inside
 from mixray.serving.pace import at_once
-from mixray.serving.refusals import BAD_REQUEST, FAILED, UNAVAILABLE, error_body
+from mixray.serving.refusals import BAD_REQUEST, FAILED, error_body
 from mixray.serving.requests import CHAT
 from mixray.serving.scaling import ONGOING
-from mixray.serving.wire import Address, StudentEnd
+from mixray.serving.wire import Address, StudentEnd, WireCutError
 
 STREAM_ERROR = 'data: {"error"'
 STREAM_END = "data: [DONE]\n\n"
@@ -39,10 +41,17 @@ STREAM_END = "data: [DONE]\n\n"
 class AnsweringServer(LLMServer):
     """A replica of `ray.serve.llm` that answers in bytes, and may hold adapters on its model."""
 
-    async def __init__(self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None) -> None:  # type: ignore[misc]  # Serve awaits it
-        """Start the engine, load adapters, given by the name they are asked by, and begin to hear requests."""
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, llm_config: LLMConfig, adapters: Mapping[str, str] | None = None, fetched: Sequence[str] = ()
+    ) -> None:
+        """Start the engine, load adapters, given by the name they are asked by, and begin to hear requests.
+
+        `fetched` are the addresses of students that the driver has copies of: this node needs them in the same places.
+        """
         keep_inside()
         keep_pace()
+        for address in fetched:
+            await asyncio.to_thread(bring, address)
         await super().__init__(llm_config)
         for number, (name, folder) in enumerate((adapters or {}).items(), 1):
             adapter = DiskMultiplexConfig(model_id=name, max_total_tokens=None, local_path=folder, lora_assigned_int_id=number)
@@ -67,12 +76,12 @@ class AnsweringServer(LLMServer):
         await super().__del__()
 
     async def answer(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
-        """Yield an `Answer`, then the further pieces of a stream."""
+        """Yield an `Answer`, then the further pieces of a stream. WireCutError: the engine is gone."""
         try:
             made = await self._made(kind, body)
-        except EngineDeadError:
-            yield Answer(UNAVAILABLE, error_body(UNAVAILABLE, "student_unavailable", "The engine is gone; ask again later"))
-            return
+        except EngineDeadError as error:
+            self._wire.say_going()  # what fails at once would be asked more than those that work
+            raise WireCutError("the engine is gone") from error
         except Exception as error:  # vLLM knows best whose fault it is
             made = create_error_response(error)
         if isinstance(made, ErrorResponse):

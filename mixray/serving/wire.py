@@ -32,7 +32,13 @@ HEAD = struct.Struct("!IBI")
 ANSWER_HEAD = struct.Struct("!HBII")
 SECRET_BYTES = 32
 HANDSHAKE_SECONDS = 10.0
-PROBE_SECONDS = 5
+PROBE_SECONDS, SILENT_PROBES = 5, 3
+# Long enough for what was sent before the gates heard of it.
+GOING_SECONDS = 0.2
+# Of one answer, not yet taken by its client: what a slow reader may make the gate hold.
+MOST_UNREAD_BYTES = 16 * 2**20
+# A replica that Serve has not named so often is on a node that is lost, or on its way out.
+MOST_MISSED = 2
 log = logging.getLogger("mixray.serving")
 
 
@@ -45,7 +51,11 @@ class Kind(IntEnum):
     PIECE = 4
     END = 5
     FAILED = 6
-    GOING = 7
+    """The student stumbled over this request; it is well otherwise."""
+    GONE = 7
+    """The student can answer nobody any more."""
+    GOING = 8
+    """It answers what it was asked, and wants no more."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,11 @@ class Address:
 
 
 class WireCutError(ConnectionError):
-    """The other process is gone, or could not answer to the end."""
+    """The student's process, or its engine, is gone: another replica may do better."""
+
+
+class AnswerFailedError(Exception):
+    """The student failed on this one request, or nobody took its answer: no other replica would do better."""
 
 
 def frame(kind: Kind, number: int, payload: bytes = b"") -> bytes:
@@ -98,7 +112,9 @@ def _notice_silence(writer: asyncio.StreamWriter) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
         connection.setsockopt(socket.IPPROTO_TCP, option, PROBE_SECONDS)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, SILENT_PROBES)
+    # Probes are not sent while something waits for its receipt, and that alone is tried again for a quarter of an hour.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * PROBE_SECONDS * (SILENT_PROBES + 1))
 
 
 class StudentEnd:
@@ -127,11 +143,16 @@ class StudentEnd:
         for gate in self._gates:
             gate.close()
 
-    async def drain(self) -> None:
-        """Ask the gates for no more requests, and answer those that are there."""
+    def say_going(self) -> None:
+        """Ask the gates for no more requests."""
         self._is_going = True
         for gate in self._gates:
             gate.write(frame(Kind.GOING, 0))
+
+    async def drain(self) -> None:
+        """Ask the gates for no more requests, and answer those that are there."""
+        self.say_going()
+        await asyncio.sleep(GOING_SECONDS)
         while self._answering:
             await asyncio.wait(self._answering)
 
@@ -172,6 +193,8 @@ class StudentEnd:
                     writer.write(frame(kind, number, content))
                     await writer.drain()
             writer.write(frame(Kind.END, number))
+        except WireCutError:
+            writer.write(frame(Kind.GONE, number))
         except OSError:
             pass  # the gate is gone
         except Exception:
@@ -179,13 +202,34 @@ class StudentEnd:
             writer.write(frame(Kind.FAILED, number))
 
 
+class Heard:
+    """What a student said to one request, and nobody took yet."""
+
+    def __init__(self) -> None:
+        self._said: asyncio.Queue[tuple[Kind, bytes]] = asyncio.Queue()
+        self.num_bytes = 0
+
+    def put(self, kind: Kind, payload: bytes = b"") -> None:
+        """Keep a frame."""
+        self.num_bytes += len(payload)
+        self._said.put_nowait((kind, payload))
+
+    async def get(self) -> tuple[Kind, bytes]:
+        """Return the next frame."""
+        kind, payload = await self._said.get()
+        self.num_bytes -= len(payload)
+        return kind, payload
+
+
 class GateEnd:
     """The gate's end of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer, self._numbers = writer, itertools.count()
-        self._asked: dict[int, asyncio.Queue[tuple[Kind, bytes]]] = {}
-        self.takes_more = True
+        self._asked: dict[int, Heard] = {}
+        self._is_going = False
+        self.num_missed = 0
+        """How often in a row Serve has not named this replica."""
         self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
@@ -207,30 +251,37 @@ class GateEnd:
         """Whether the student's process is there."""
         return not self._reading.done()
 
+    @property
+    def takes_more(self) -> bool:
+        """Whether to ask it."""
+        return self.is_live and not self._is_going and self.num_missed < MOST_MISSED
+
     async def ask(self, kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
         """Yield what the student answers. Ending early ends its work.
 
         Raises:
-            WireCutError: its process went before the end, or failed.
+            WireCutError: its process or its engine went before the end.
+            AnswerFailedError: it failed on this request, or what it says is not taken.
         """
         if not self.is_live:
             raise WireCutError("the student's process is gone")
         number = next(self._numbers) % 2**32
-        heard: asyncio.Queue[tuple[Kind, bytes]] = asyncio.Queue()
-        self._asked[number] = heard
+        self._asked[number] = heard = Heard()
         ended = False
         try:
             self._writer.write(frame(Kind.ASK, number, json.dumps({"kind": kind, "body": body}).encode()))
             while True:
                 said, payload = await heard.get()
-                ended = said in (Kind.END, Kind.FAILED)
+                ended = said in (Kind.END, Kind.FAILED, Kind.GONE)
                 if said is Kind.END:
                     return
+                if said is Kind.GONE:
+                    raise WireCutError("the student's process or engine is gone")
                 if said is Kind.FAILED:
-                    raise WireCutError("the student's process is gone, or failed")
+                    raise AnswerFailedError("the student failed on this request, or its answer was not taken")
                 yield unpacked(said, payload)
         finally:
-            del self._asked[number]
+            self._asked.pop(number, None)
             if not ended and self.is_live:
                 self._writer.write(frame(Kind.CANCEL, number))
 
@@ -243,13 +294,20 @@ class GateEnd:
             while True:
                 kind, number, payload = await read_frame(reader)
                 if kind is Kind.GOING:
-                    self.takes_more = False
+                    self._is_going = True
                 elif heard := self._asked.get(number):
-                    heard.put_nowait((kind, payload))
+                    self._keep(heard, kind, number, payload)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            self.takes_more = False
             for heard in self._asked.values():
-                heard.put_nowait((Kind.FAILED, b""))
+                heard.put(Kind.GONE)
             self._writer.close()
+
+    def _keep(self, heard: Heard, kind: Kind, number: int, payload: bytes) -> None:
+        """Keep what is said until it is taken, unless that is too much: slowing the student down would slow down everybody on the wire."""
+        heard.put(kind, payload)
+        if heard.num_bytes > MOST_UNREAD_BYTES:
+            del self._asked[number]
+            self._writer.write(frame(Kind.CANCEL, number))
+            heard.put(Kind.FAILED)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 import uuid
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from mixray import form
+from mixray import form, metrics
 from mixray.chat import ask
 from mixray.errors import MixrayError
 from mixray.rows import trace_id, trace_seed
@@ -35,6 +37,7 @@ class TeacherActor:
 
     def __init__(self, work: Work) -> None:
         self.work, self.actor, self.started, self.first_asked = work, uuid.uuid4().hex, time.time(), 0.0
+        self._num_at_hand, self._counting = 0, threading.Lock()
         note = work.attempts.begin()
 
         def died(error: BaseException) -> None:
@@ -66,10 +69,34 @@ class TeacherActor:
         done = written(self.work.store, self.work.folder, batch["position"].to_pylist())
         if done is not None:
             return done.table()
-        rows = Block(self, batch.to_pylist()).answered()
+        self._take(batch.num_rows)
+        try:
+            rows = Block(self, batch.to_pylist()).answered()
+        finally:
+            self._take(-batch.num_rows)
         stamp = Stamp(self.work.run, self.actor, self.started, self.first_asked, time.time())
-        write_part(self.work.store, self.work.folder, rows, stamp)
+        write_part(self.work.store, self.work.folder, rows, stamp, self.work.fence)
+        self._export(rows)
         return Tally.of(rows).table()
+
+    def _take(self, number: int) -> None:
+        """Tell the metrics that so many problems more are at hand in this actor, or so many fewer."""
+        with self._counting:
+            self._num_at_hand += number
+            metrics.level("mixray_teacher_queue", self._num_at_hand, teacher=self.work.name)
+
+    def _export(self, rows: list[dict[str, Any]]) -> None:
+        """Tell the metrics of a block that is written."""
+        name, price = self.work.name, self.work.teacher.price
+        prompt, response = (sum(row[key] or 0 for row in rows) for key in ("num_prompt_tokens", "num_response_tokens"))
+        metrics.count("mixray_teacher_prompt_tokens", prompt, teacher=name)
+        metrics.count("mixray_teacher_response_tokens", response, teacher=name)
+        cost = (prompt * price.prompt_per_million_tokens + response * price.response_per_million_tokens) / 1e6
+        metrics.count("mixray_teacher_cost", cost, teacher=name, currency=price.currency)
+        for verdict, number in Counter(row["verdict"] for row in rows).items():
+            metrics.count("mixray_traces", number, teacher=name, verdict=verdict)
+        for status, number in Counter(row["status"] for row in rows if row["status"] != "ok").items():
+            metrics.count("mixray_teacher_failures", number, teacher=name, status=status)
 
     def __del__(self) -> None:
         """Ray Data drops the instance when the pool shrinks or ends."""

@@ -73,7 +73,7 @@ def write_parts(pool: Artefact, name: str, teacher: ImportedTeacher, problems: A
         for traces in _with_problems(buckets, problems):
             rows = [_trace(name, teacher, *pair) for pair in traces]
             rule.judge(rows)
-            write_part(pool.store, pool.work_path, rows, Stamp(ENGINE, ENGINE, now, now, now))
+            write_part(pool.store, pool.work_path, rows, Stamp(ENGINE, ENGINE, now, now, now), pool.fence)
             there.add(Tally.of(rows))
             progress.update(there.problems, len(positions), right=f"{there.right / there.traces:.0%}")
     if not there.traces:

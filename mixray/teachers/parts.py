@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixray.locks import Fence
 from mixray.rows import TRACE, digest
 from mixray.store import Store
 from mixray.teachers.tally import Tally
@@ -70,19 +71,26 @@ def written(store: Store, work_folder: str, positions: Iterable[int]) -> Tally |
     return part.tally if part else None
 
 
-def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp: Stamp) -> None:
+def write_part(store: Store, work_folder: str, rows: list[dict[str, Any]], stamp: Stamp, fence: Fence | None = None) -> None:
     """Write a block's traces; an earlier part of the same problems is replaced.
 
     Raises:
-        StoreError: the disk is full or read-only.
+        StoreError: the disk is full or read-only, or another attempt has taken over from the one behind `fence`.
     """
     positions = sorted({row["position"] for row in rows})
     metadata = {_STAMP: json.dumps(asdict(stamp)), _TALLY: json.dumps(asdict(Tally.of(rows)))}
     table = pa.Table.from_pylist(rows, schema=PART.with_metadata(metadata))
+    path = _path(work_folder, positions)
+    if fence is not None:
+        fence.check()
+    store.put(path, file_of(table), synced=True)
+
+
+def file_of(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a parquet file, so that it is written at once or not at all."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    path = _path(work_folder, positions)
-    store.put(path, buffer.getvalue(), synced=True)
+    return buffer.getvalue()
 
 
 def _path(work_folder: str, positions: list[int]) -> str:
@@ -142,6 +150,23 @@ class Parts:
         positions = table["position"].to_numpy()
         mine = (positions >= start) & (positions < end) & (self.owner[positions] == index)
         return table.filter(pa.array(mine))
+
+
+def so_far(store: Store, work_folder: str) -> Tally:
+    """Return the counts of the parts that are there, for whoever looks on: their ends alone are read, and nothing is removed."""
+    store.fs.invalidate_cache()
+    total, paths = Tally(), store.fs.glob(f"{work_folder}/{FOLDER}/[0-9]*.parquet")
+
+    def counted(path: str) -> Tally:
+        try:
+            return Tally(**json.loads((pq.read_schema(path, filesystem=store.arrow_fs).metadata or {})[_TALLY]))
+        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+            return Tally()
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        for tally in readers.map(counted, paths):
+            total.add(tally)
+    return total
 
 
 def _look(store: Store, path: str) -> Part | None:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mixray import metrics
 from mixray.errors import TeacherError
 from mixray.files import content_checksum
 from mixray.models import fingerprint, folder_fingerprint
@@ -126,7 +127,7 @@ def _ask_missing(
     most_starts = teacher.max_restarts + (teacher.replicas[-1] if isinstance(teacher, Teacher) else 1)
     attempts = Attempts(store, f"{folder}/starts", most_starts)
     attempts.clear()
-    work = Work(name, teacher, seed, rule, source_maker(store, teacher, engine), store, folder, run_id, attempts)
+    work = Work(name, teacher, seed, rule, source_maker(store, teacher, engine), store, folder, run_id, attempts, pool.fence)
     requests = f"{folder}/requests-{run_id}"
     write_requests(problems, missing, requests)
     there, total = parts.tally(), len(parts.owner)
@@ -145,6 +146,7 @@ def _ask_missing(
                     "tokens_per_second": progress.rate(asked.response_tokens),
                 }
                 progress.update(there.problems, total, **facts)
+                metrics.level("mixray_problems_waiting", total - there.problems, teacher=name)
         breaker.check(asked)
     store.fs.rm(requests, recursive=True)
 

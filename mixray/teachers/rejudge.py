@@ -63,7 +63,7 @@ def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, p
             if parts.owner[position] < 0:
                 rows += [row | {"position": position} for row in _due(list(traces), teacher)]
         if rows:
-            write_part(pool.store, pool.work_path, rows, stamp)
+            write_part(pool.store, pool.work_path, rows, stamp, pool.fence)
             adopted.add(Tally.of(rows))
     return adopted, changes
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mixray.errors import TeacherError
 from mixray.placement import remote_options
@@ -26,6 +25,7 @@ from mixray.store import Artefact
 from mixray.teachers.actor import TeacherActor
 from mixray.teachers.attempts import Attempts
 from mixray.teachers.engine import places
+from mixray.teachers.parts import file_of
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Work
 
@@ -47,7 +47,7 @@ def write_requests(problems: Artefact, missing: npt.NDArray[np.int64], folder: s
     wanted = iter(_chosen(problems, missing))
     number = 0
     while rows := list(itertools.islice(wanted, _REQUESTS_PER_FILE)):
-        pq.write_table(pa.Table.from_pylist(rows, schema=REQUEST), f"{folder}/part-{number:05d}.parquet", filesystem=store.arrow_fs)
+        store.put(f"{folder}/part-{number:05d}.parquet", file_of(pa.Table.from_pylist(rows, schema=REQUEST)))
         number += 1
     return number
 

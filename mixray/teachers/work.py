@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mixray.locks import Fence
 from mixray.recipe import Asked
 from mixray.store import Store
 from mixray.teachers.attempts import Attempts
@@ -61,3 +62,5 @@ class Work:
     run: str
     """The present run's name: earlier ones, which were killed, had others."""
     attempts: Attempts
+    fence: Fence | None = None
+    """The run's number at the pool, where another may take over from it."""

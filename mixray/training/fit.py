@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mixray.errors import ClusterError, MixrayError, TrainingError
@@ -21,6 +22,7 @@ from mixray.recipe import Train
 from mixray.session import is_private
 from mixray.store import Artefact, Store
 from mixray.threads import side_by_side
+from mixray.training import attempts
 from mixray.training.job import Job, train_worker
 from mixray.training.state import RECORDS
 
@@ -45,7 +47,7 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
         ClusterError: the cluster cannot hold the workers.
         TrainingError: the loop's own, or workers died more often than the recipe allows.
     """
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     train = job.train
@@ -54,6 +56,8 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
     # Ray Train's own patience is a minute: too little for a node that boots and pulls its image.
     os.environ[START_TIMEOUT] = str(max(60.0, train.node_wait_minutes * 60) if fewest == most else STALE_SECONDS)
     store.fs.makedirs(student.work_path, exist_ok=True)
+    name = attempts.name(job.fence)
+    job = replace(job, checkpoint=attempts.last_checkpoint(store, student.work_path, name))
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
@@ -66,7 +70,7 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
         run_config=RunConfig(
-            name="train",
+            name=name,
             storage_path=student.work_path,
             storage_filesystem=store.arrow_fs,
             failure_config=FailureConfig(max_failures=train.max_failures),
@@ -75,9 +79,11 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
         ),
     )
     result = _watch(trainer, store, job, student, num_steps, progress)
-    if result.checkpoint is None:
-        raise TrainingError("A training ended without a student", seen=student.label, do=f"remove {student.work_path} and run again")
-    return result.checkpoint
+    if result.checkpoint is not None:
+        return result.checkpoint
+    if job.checkpoint is not None:  # it was finished before, and no step was left to take
+        return Checkpoint(job.checkpoint, store.arrow_fs)
+    raise TrainingError("A training ended without a student", seen=student.label, do=f"remove {student.work_path} and run again")
 
 
 def _no_second_try() -> UserCallback:

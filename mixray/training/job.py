@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from mixray.locks import Fence
 from mixray.recipe import Train
 
 STUDENT = "student"
@@ -19,6 +20,8 @@ class Job:
     store_url: str
     label: str
     """What is trained, for logs and trackers."""
+    arm: str
+    """Its name alone, for metrics."""
     tokens: str
     plan: str
     """The folders of the two artefacts, under `tokens/` and `plans/`."""
@@ -29,6 +32,10 @@ class Job:
     """The folder or hub id behind it."""
     train: Train
     seed: int
+    fence: Fence | None = None
+    """The run's number at the student, where another may take over from it."""
+    checkpoint: str | None = None
+    """Where to begin while there is no checkpoint of this attempt: the last one of those before it."""
 
 
 def train_worker(config: dict[str, Any]) -> None:

@@ -73,7 +73,8 @@ def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, see
         example = show(tokenizer, Encoded(rows[0].ids.tolist(), rows[0].num_loss_tokens))
         log.info("%s: one training example, the trained part after the mark:\n%s", student.label, example)
         started = time.monotonic()
-        job = Job(store.absolute_url, student.label, tokens.folder, plan.folder, student.work_path, model, source, train, seed)
+        paths = (tokens.folder, plan.folder, student.work_path)
+        job = Job(store.absolute_url, student.label, arm, *paths, model, source, train, seed, student.fence)
         checkpoint = fit(store, student, job, plan.outcome["num_steps"], progress)
         with student.staging() as staging, checkpoint.as_directory() as folder:
             _lay_out(staging, Path(folder), student, mixture, plan, model, time.monotonic() - started)

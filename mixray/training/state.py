@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixray.errors import TrainingError
+from mixray.store import Store
 from mixray.training.plan import Plan
 
 STATE, RECORDS = "state.json", "training.jsonl"
@@ -56,6 +57,14 @@ def write_state(folder: Path, state: State, records: Records) -> None:
     """Write the part of a checkpoint that is not DeepSpeed's; rank 0 alone does."""
     (folder / RECORDS).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     (folder / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+
+
+def live_records(store: Store, work_path: str) -> Records:
+    """Return the steps that a training under way has written down; none before its first."""
+    try:
+        return [json.loads(line) for line in store.fs.cat_file(f"{work_path}/{RECORDS}").splitlines()]
+    except (OSError, ValueError):
+        return []
 
 
 def read_state(folder: Path) -> tuple[State, Records]:

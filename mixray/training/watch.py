@@ -1,4 +1,4 @@
-"""Watching a training: a row for each step as JSONL, TensorBoard always, Weights & Biases and MLflow where they are named.
+"""Watching a training: a row for each step as JSONL, metrics and TensorBoard always, Weights & Biases and MLflow where they are named.
 
 In: records. Out: files under the student's work folder while it is trained; what is kept goes with the student. Rank 0 alone watches.
 """
@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from mixray import metrics
 from mixray.errors import TrainingError
 from mixray.recipe import Train
 from mixray.training.state import Records
 
 CURVES = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu", "padding_share", "peak_memory_bytes")
+EXPORTED = ("step", "loss", "grad_norm", "tokens_per_second", "mfu")
 BYTES_PER_SECOND = 100_000
 """How fast the live file may be written again: the longer it is, the less often."""
 
@@ -51,6 +53,23 @@ class LiveFile:
         """Write the file."""
         self.put("".join(self.lines).encode())
         self.written_at = time.monotonic()
+
+
+class Exported:
+    """The last step's figures as metrics of the cluster."""
+
+    def __init__(self, arm: str) -> None:
+        self.arm = arm
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take a record."""
+        for name in EXPORTED:
+            if record[name] is not None:
+                metrics.level(f"mixray_training_{name}", record[name], arm=self.arm)
+        metrics.count("mixray_training_tokens", record["num_tokens"], arm=self.arm)
+
+    def close(self) -> None:
+        """Nothing waits."""
 
 
 class TensorBoard:

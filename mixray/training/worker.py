@@ -20,7 +20,7 @@ from mixray.training.job import Job
 from mixray.training.plan import read_plan
 from mixray.training.state import RECORDS, Records, State
 from mixray.training.tokens import TokenRows
-from mixray.training.watch import LiveFile, Sink, TensorBoard, trackers
+from mixray.training.watch import Exported, LiveFile, Sink, TensorBoard, trackers
 
 
 class RayHost:
@@ -40,6 +40,8 @@ class RayHost:
     def last_checkpoint(self) -> Iterator[Path | None]:
         """Give the folder of the last checkpoint that is whole, if any."""
         checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None and self.job.checkpoint is not None:
+            checkpoint = Checkpoint(self.job.checkpoint, self.store.arrow_fs)
         if checkpoint is None:
             yield None
             return
@@ -47,7 +49,12 @@ class RayHost:
             yield Path(folder)
 
     def keep(self, folder: Path | None, state: State) -> None:
-        """Hand a checkpoint to Ray Train, which stores it while training goes on; the last one is waited for."""
+        """Hand a checkpoint to Ray Train, which stores it while training goes on; the last one is waited for.
+
+        Raises:
+            FencedOut: another attempt has taken over.
+        """
+        self._check_fence()
         last = state.finished
         ray.train.report(
             {"step": state.step},
@@ -66,10 +73,18 @@ class RayHost:
 
     def sinks(self, before: Records) -> list[Sink]:
         """Return the live file, TensorBoard where the storage is a folder, and the recipe's trackers."""
-        found: list[Sink] = [LiveFile(lambda data: self.store.put(f"{self.job.work_path}/{RECORDS}", data), before)]
+        found: list[Sink] = [LiveFile(self._show, before), Exported(self.job.arm)]
         if self.store.is_local:
             found.append(TensorBoard(Path(self.job.work_path) / "tensorboard", first_step=len(before)))
         return found + trackers(self.job.label, self.job.train)
+
+    def _show(self, records: bytes) -> None:
+        self._check_fence()
+        self.store.put(f"{self.job.work_path}/{RECORDS}", records)
+
+    def _check_fence(self) -> None:
+        if self.job.fence is not None:
+            self.job.fence.check()
 
 
 def run(job: Job) -> None:

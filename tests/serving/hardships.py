@@ -80,10 +80,11 @@ def answered(connection: http.client.HTTPConnection, key: str, request: Request)
 
 @dataclass
 class Killed:
-    """What clients saw of a replica's loss: `wrong` answers, and the seconds from the kill until answers came again."""
+    """What clients saw of a replica's loss: `wrong` answers, `strange` ones (neither 200 nor 503), and the seconds until answers came again."""
 
     counts: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
     news: list[str] = field(default_factory=list)
     at: float = 0.0
     seconds: float = 0.0
@@ -105,6 +106,8 @@ async def _live(url: str, key: str, arm: str, num_clients: int) -> Killed:
                 answer = await client.post(url, json=_body(arm, number))
                 told.counts[answer.status_code] += 1
                 if answer.status_code != 200:
+                    if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                        told.strange.append(f"{answer.status_code} {answer.text}")
                     await asyncio.sleep(float(answer.headers.get("retry-after", 1)))
                     continue
                 if _text(answer) != calm[number]:

@@ -205,7 +205,6 @@ def test_a_replica_killed_under_load_costs_time_but_no_answer(up: Up) -> None:
     assert not killed.wrong
     assert killed.news[0].startswith(f"{ARM}: gone (")
     assert killed.news[1] == f"{ARM}: back"
-    assert set(killed.counts) <= {200, 503}
-    assert killed.counts[503] > 0
+    assert not killed.strange  # 503 need not come: what had not begun may be asked of the next replica
     other = up.asking().chat.completions.create(model=OTHER, messages=MESSAGES, max_tokens=2)
     assert other.choices

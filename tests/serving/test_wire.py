@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixray.serving import wire
 from mixray.serving.answers import Answer
-from mixray.serving.wire import Address, GateEnd, StudentEnd, WireCutError, packed, unpacked
+from mixray.serving.handles import Replicas
+from mixray.serving.wire import Address, AnswerFailedError, GateEnd, StudentEnd, WireCutError, packed, unpacked
 
 COUNTS = st.none() | st.integers(0, 2**31)
 
@@ -110,7 +112,8 @@ def test_leaving_early_ends_the_work() -> None:
 def test_an_answer_that_fails_fails_alone() -> None:
     async def ask(student: Cued, end: StudentEnd, gate: GateEnd) -> None:
         failed, well = await asyncio.gather(whole(gate, to=5, fail=2), whole(gate, to=5), return_exceptions=True)
-        assert isinstance(failed, WireCutError)
+        assert isinstance(failed, AnswerFailedError)
+        assert gate.takes_more
         assert not isinstance(well, BaseException)
         assert len(well) == 6
 
@@ -164,5 +167,88 @@ def test_a_student_that_is_going_answers_what_it_was_asked_and_no_more() -> None
         while late.takes_more:
             await asyncio.sleep(0.01)
         late.close()
+
+    between(ask)
+
+
+def test_a_student_whose_engine_is_gone_is_asked_no_more() -> None:
+    async def ask(student: Cued, end: StudentEnd, gate: GateEnd) -> None:
+        async def dead(kind: str, body: dict[str, Any]) -> AsyncGenerator[Answer | bytes]:
+            end.say_going()
+            raise WireCutError
+            yield b""
+
+        end._answer = dead
+        with pytest.raises(WireCutError):
+            await whole(gate, to=1)
+        assert gate.is_live
+        assert not gate.takes_more
+
+    between(ask)
+
+
+def test_an_answer_that_nobody_takes_fails_alone_before_it_fills_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST_UNREAD_BYTES", 1000)
+
+    async def ask(student: Cued, end: StudentEnd, gate: GateEnd) -> None:
+        async with aclosing(gate.ask("chat", {"to": 100_000})) as pieces:
+            await anext(pieces)
+            while end.num_ongoing:
+                await asyncio.sleep(0.01)
+            with pytest.raises(AnswerFailedError):
+                async for _ in pieces:
+                    pass
+        assert len(await whole(gate, to=5)) == 6
+
+    between(ask)
+
+
+class CuedHandle:
+    """Tells of replicas as Serve's handle does; each call to one of them gets the next address."""
+
+    def __init__(self, *addresses: Address) -> None:
+        self.told, self.listening, self.num_calls = list(addresses), self, 0
+
+    async def remote(self) -> Address:
+        self.num_calls += 1
+        await asyncio.sleep(0.05)
+        return self.told.pop(0)
+
+
+def test_many_that_find_no_replica_wake_one_and_one_that_goes_makes_room_for_the_next() -> None:
+    async def ask(student: Cued, end: StudentEnd, gate: GateEnd) -> None:
+        other = StudentEnd(Cued().answer)
+        handle = CuedHandle(end.address, await other.listen("127.0.0.1"))
+        replicas = Replicas(handle, may_grow=False, wake_seconds=5)
+        first = await asyncio.gather(*(replicas.least_asked() for _ in range(20)))
+        assert len(set(map(id, first))) == handle.num_calls == 1
+        end.say_going()
+        while first[0].takes_more:
+            await asyncio.sleep(0.01)
+        second = await replicas.least_asked()
+        assert second is not first[0]
+        assert len(await whole(second, to=1)) == 2
+        second.close()
+        other.hang_up()
+
+    between(ask)
+
+
+def test_a_replica_that_does_not_come_is_waited_for_so_long_and_no_longer() -> None:
+    async def ask(student: Cued, end: StudentEnd, gate: GateEnd) -> None:
+        class Never(CuedHandle):
+            async def remote(self) -> Address:
+                self.num_calls += 1
+                await asyncio.sleep(3600)
+                raise AssertionError
+
+        handle = Never()
+        replicas = Replicas(handle, may_grow=False, wake_seconds=0.1)
+        leaves = asyncio.create_task(replicas.least_asked())
+        await asyncio.sleep(0.02)
+        leaves.cancel()
+        with pytest.raises(TimeoutError):
+            await replicas.least_asked()
+        assert handle.num_calls == 1, "who leaves takes no call with him, and nobody makes a second"
 
     between(ask)

@@ -158,5 +158,5 @@ def test_a_checkpoint_short_of_its_plan_is_no_success(calm: tuple[int, Artefact]
 def test_checkpoints_hold_a_job(calm: tuple[int, Artefact]) -> None:
     """What workers are sent can be pickled, and names no rows."""
     _, student = calm
-    job = Job(student.store.url, student.label, "t", "p", student.work_path, "m", "s", SETTINGS, 0)
+    job = Job(student.store.url, student.label, "arm", "t", "p", student.work_path, "m", "s", SETTINGS, 0)
     assert len(ray.cloudpickle.dumps(job)) < 10_000

@@ -24,7 +24,7 @@ from mixray.rows import EXAMPLE
 from mixray.store import Artefact, Store
 from mixray.tiny.problems import take
 from mixray.tiny.styles import write
-from mixray.training import fit, stage
+from mixray.training import attempts, fit, stage
 
 pytestmark = pytest.mark.e2e
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -97,7 +97,8 @@ def test_a_second_run_trains_nothing(calm: Artefact, random_student: str, quiet:
 
 DRIVER = """
 import sys
-from mixray import training
+from mixray import locks, training
+locks.STALE_SECONDS = 2.0  # a killed run's lease, where there is one
 from mixray.progress import Display
 from mixray.session import ray_session
 from mixray.store import Store
@@ -168,15 +169,22 @@ def without_steps(config: dict[str, Any]) -> None:
     worker.run(config["job"])
 
 
-def test_a_training_on_object_storage_is_the_training_on_a_disk(
+def test_a_training_on_object_storage_is_the_training_on_a_disk_also_where_another_attempt_goes_on_with_it(
     calm: Artefact, s3_store: Store, random_student: str, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", DRIVER, s3_store.url, random_student, str(Path(__file__).parent)]
     log = tmp_path / "log"
+    student = training.handle(s3_store, "arm", make_mixture(s3_store), random_student, SETTINGS, 0)
     with log.open("w") as file:
+        with subprocess.Popen(command, stdout=file, stderr=file) as driver:
+            deadline = time.monotonic() + 300
+            while attempts.last_checkpoint(s3_store, student.work_path, "") is None:
+                assert driver.poll() is None, "the driver ended before it was killed"
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            driver.send_signal(signal.SIGKILL)
         done = subprocess.run(command, stdout=file, stderr=file, timeout=300, check=False)
     assert done.returncode == 0, log.read_text()[-3000:]
-    student = training.handle(s3_store, "arm", make_mixture(s3_store), random_student, SETTINGS, 0)
     assert curve_of(student) == curve_of(calm)
     weights = [(folder.local_folder() / "model.safetensors").read_bytes() for folder in (student, calm)]
     assert weights[0] == weights[1]

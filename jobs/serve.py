@@ -1,0 +1,16 @@
+"""The students of a recipe behind one endpoint, as a Ray job, until it is stopped.
+
+    ray job submit --entrypoint-num-cpus 1 --working-dir . -- python jobs/serve.py RECIPE [--storage URL] [--set K=V] [--port PORT]
+
+The driver joins the cluster it was submitted to. The storage must be reachable from every node: a shared folder or a URL. A job that
+was killed or stopped goes on from where it was when it is submitted again. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from mixray.entry import start
+
+if __name__ == "__main__":
+    start("serve", sys.argv[1:])
