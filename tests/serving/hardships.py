@@ -80,7 +80,7 @@ def answered(connection: http.client.HTTPConnection, key: str, request: Request)
 
 @dataclass
 class Killed:
-    """What clients saw of a replica's loss: `wrong` answers, `strange` ones (neither 200 nor 503), and the seconds until answers came again."""
+    """What clients saw of a replica's loss: `wrong` answers, `strange` ones (no 200, no 503), the seconds until answers came again."""
 
     counts: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
