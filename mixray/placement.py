@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixray.recipe import ACCELERATOR_LABEL, Placed
+from mixray.session import is_private
 
 
 def selector(placed: Placed) -> dict[str, str]:
     """Return the label selector; empty where it may run anywhere."""
+    if is_private():
+        return {}
     return dict(placed.labels) | ({ACCELERATOR_LABEL: placed.accelerator_type} if placed.accelerator_type else {})
 
 

@@ -45,13 +45,12 @@ DRIVER_ENVIRONMENT = {
 }
 
 
-_private_since: list[str] = []
-"""The folder of this process's own cluster, while there is one."""
+_PRIVATE = "MIXRAY_PRIVATE_CLUSTER"
 
 
 def is_private() -> bool:
-    """Whether Ray is this process's own cluster, which never grows."""
-    return bool(_private_since)
+    """Whether Ray is the driver's own cluster: this one machine, which never grows. Workers know it too."""
+    return _PRIVATE in os.environ
 
 
 def drives_on_head() -> bool:
@@ -90,11 +89,13 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
 
     # Nobody takes a private node away, and each watcher is one more process to start; a joined cluster's nodes may be spot machines.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "1" if joins else "0"
+    os.environ.pop(_PRIVATE, None)
+    private = {} if joins else {_PRIVATE: "1"}
     options: dict[str, object] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "configure_logging": False,
-        "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **_gpu_environment(), RUN: run_id()}},
+        "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **_gpu_environment(), **private, RUN: run_id()}},
     }
     if joins:
         options["address"] = os.environ.get("RAY_ADDRESS", "auto")
@@ -114,8 +115,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         _start_ray(options, attempts=1 if joins else START_ATTEMPTS)
     import ray
 
-    if not joins:
-        _private_since.append(folder)
+    os.environ |= private
     try:
         yield
     except BaseException:
@@ -123,7 +123,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         folder = ""  # keep them
         raise
     finally:
-        _private_since.clear()
+        os.environ.pop(_PRIVATE, None)
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,6 +20,17 @@ ON_L4 = {"labels": {"mixray/role": "student"}, "accelerator_type": "L4"}
 SELECTED = {"mixray/role": "student", "ray.io/accelerator-type": "L4"}
 
 
+@pytest.fixture(autouse=True)
+def on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MIXRAY_PRIVATE_CLUSTER", raising=False)
+
+
+def test_a_machine_by_itself_runs_what_a_cluster_sends_to_nodes_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXRAY_PRIVATE_CLUSTER", "1")
+    assert selector(Train(**ON_L4)) == {}
+    assert remote_options(Teacher(model="m", **ON_L4)) == {}
+
+
 def test_the_gpu_is_a_label_like_any_other() -> None:
     assert selector(Train(**ON_L4)) == SELECTED
     assert remote_options(Teacher(model="m", **ON_L4)) == {"label_selector": SELECTED}

@@ -30,7 +30,8 @@ class Placed(Part):
 
     labels: Annotated[dict[str, str], AfterValidator(_is_selector)] = Field(
         default_factory=dict,
-        description="of the nodes it may run on, such as {mixray/role: teacher}; a value can be !value, in(one, other) or !in(one, other)",
+        description="of the nodes it may run on, such as {mixray/role: teacher}; a value can be !value, in(one, other) or !in(one, other); "
+        "a machine by itself runs everything",
     )
     accelerator_type: Annotated[str, Field(pattern=rf"^{_WORD}$")] | None = Field(
         None, description=f"their GPU by Ray's name, such as L4 or A100: short for the label {ACCELERATOR_LABEL}"

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import psutil
 import ray.cloudpickle
@@ -127,21 +128,22 @@ class Chaos:
         """Have the cluster and a driver for the block; leave no process behind."""
         from ray.cluster_utils import Cluster
 
-        os.environ["RAY_AUTH_MODE"] = "disabled"
         # Behind `&` a shell has SIGINT ignored, and so has every child until it says otherwise: a driver struck before would go on.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        ray_folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")
-        self.cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": ray_folder})
-        try:
+        ray_folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")  # short: sockets lie there
+        with patch.dict(os.environ, RAY_AUTH_MODE="disabled", RAY_TMPDIR=ray_folder), contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, ray_folder, ignore_errors=True)
+            self.cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+            stack.callback(self.cluster.shutdown)
             for _ in range(NUM_WORKER_NODES):
                 self._add_node()
             self.driver = self.start_driver()
+            stack.callback(self._end_driver)
             yield
-        finally:
-            self.driver.kill()
-            self.driver.wait()
-            self.cluster.shutdown()
-            shutil.rmtree(ray_folder, ignore_errors=True)
+
+    def _end_driver(self) -> None:
+        self.driver.kill()
+        self.driver.wait()
 
     def done(self) -> bool:
         """Whether the driver has made all its pools.
