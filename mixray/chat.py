@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mixray.errors import MixrayError, TrainingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Messages = list[dict[str, str]]
 
@@ -38,6 +40,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         MixrayError: there is none, or it has no chat template.
     """
+    from transformers import AutoTokenizer  # brings torch: seconds of which most processes need nothing
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     except (OSError, ValueError) as error:

@@ -20,11 +20,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
 from mixray import chat, forward
 from mixray.errors import MixtureError
 from mixray.rows import accepted
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
     import torch

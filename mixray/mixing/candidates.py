@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from transformers import PreTrainedTokenizerBase
 
 from mixray import chat, models
 from mixray.mixing.likeness import likeness
@@ -22,6 +21,9 @@ from mixray.mixing.views import Lesson
 from mixray.progress import StageProgress
 from mixray.rows import accepted, keyed_draw
 from mixray.store import Artefact, Store
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CANDIDATE = pa.schema(
     [

@@ -12,14 +12,17 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
-from transformers import PreTrainedTokenizerBase
 
 from mixray import chat
 from mixray.certificates import certificates
 from mixray.errors import ServingError, TrainingError
 from mixray.session import logs_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SECONDS = 120.0
 AROUND_TOKENS = 8

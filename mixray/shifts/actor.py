@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
 from mixray import chat, forward
 from mixray.errors import MixrayError
 from mixray.shifts import tokens
 from mixray.store import Artefact
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ANSWERED = pa.schema(
     [

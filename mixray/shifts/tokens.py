@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from mixray import chat
 from mixray.rows import THINK_TAGS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NO_WORD = -1
 

@@ -9,11 +9,13 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from mixray.chat import ask, load_tokenizer, prompt_ids
 from mixray.errors import TrainingError
 from mixray.training.tokens import TokenRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
     from mixray.training.engine import Engine

@@ -169,12 +169,17 @@ class Chaos:
             self.driver = self.start_driver()
         else:
             found = self._actors() if kind == "actor" else self._engines()
-            if not found:
+            if not found or not _ended(chance.choice(found)):
                 return False
-            with contextlib.suppress(psutil.NoSuchProcess):
-                chance.choice(found).kill()
         self.killed[kind] += 1
         return True
+
+    def kill_surely(self, kind: Kind, chance: random.Random) -> None:
+        """End one process of the kind, as soon as there is one."""
+        deadline = time.monotonic() + MOST_WAIT_SECONDS
+        while not self.kill(kind, chance):
+            assert time.monotonic() < deadline, f"no {kind} in {MOST_WAIT_SECONDS} s after {self.killed}"
+            time.sleep(0.05)
 
     def wait_for_growth(self) -> None:
         """Wait until an answer has been written since now, or all is done."""
@@ -248,6 +253,17 @@ class Chaos:
     def _engines(self) -> list[psutil.Process]:
         pids = {int(path.name.partition("-")[2]) for path in self.folder.glob("engine-*")}
         return [process for process in psutil.Process().children(recursive=True) if process.pid in pids]
+
+
+def _ended(process: psutil.Process) -> bool:
+    """End a process; False where it had ended before."""
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def _is_actor(process: psutil.Process) -> bool:
