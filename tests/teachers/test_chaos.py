@@ -15,8 +15,8 @@ from mixray.store import Store
 
 # What falls at one moment. What a kill costs in time is the start of what was killed.
 BURSTS: list[list[Kind]] = [
-    ["actor", "engine"], ["driver"], ["actor", "actor"], ["node", "engine"], ["interrupt"], ["engine", "engine", "actor"],
-    ["actor", "driver"], ["terminate"], ["node", "actor", "actor"], ["engine", "interrupt", "engine"],
+    ["actor", "engine", "engine"], ["actor", "actor", "driver"], ["node", "engine", "actor"], ["actor", "interrupt", "engine", "engine"],
+    ["node", "actor", "actor"], ["engine", "engine", "actor", "terminate"],
 ]  # fmt: skip
 NUM_KILLS = sum(map(len, BURSTS))
 NUM_POOLS = 2
