@@ -15,6 +15,9 @@ itself that another attempt could have to undo:
    like, for all of them copy the same bytes. A kill here costs nothing: whoever wants the artefact next finishes it;
 4. the object of step 2 is removed, and what was staged for the artefact, by whichever attempt. A copy asked for later finds nothing.
 
+An artefact that gives way to a new one goes to `<kind>/<name>-<hash>.replaced` until that is there. Whoever locks the artefact next brings
+it back where the kill came in between: an artefact that was paid for is never lost to one that was not made.
+
 What it costs: each byte is copied once inside the store, and three requests more for each file. Where a storage cannot make an object "only
 where there is none" (see `Store.create`), step 2 has a window of milliseconds between looking and writing.
 """
@@ -59,8 +62,19 @@ class Folder:
         """The artefact's folder."""
         return Path(f"{self.store.root}/{self.kind}/{self.folder}")
 
+    @property
+    def _aside(self) -> Path:
+        return Path(f"{self.target}.replaced")
+
     def finish(self) -> None:
-        """Do nothing: a rename is never half done."""
+        """Bring back what was to be replaced by something that never came. A rename is never half done."""
+        if not self._aside.exists():
+            return
+        if (self.target / MANIFEST).exists():
+            shutil.rmtree(self._aside)
+        else:
+            shutil.rmtree(self.target, ignore_errors=True)
+            self._aside.rename(self.target)
 
     def commit(self, staged: Path, manifest: bytes) -> None:
         """Rename a folder to its place, unless another one is there."""
@@ -84,13 +98,11 @@ class Folder:
 
     def give_way(self) -> str | None:
         """Rename the committed artefact; return where it lies now."""
-        aside = Path(f"{self.target}.replaced")
-        if not (self.target / MANIFEST).exists():
-            return str(aside) if aside.exists() else None
-        if aside.exists():
-            shutil.rmtree(aside)
-        self.target.rename(aside)
-        return str(aside)
+        self.finish()
+        if not self.target.exists():
+            return None
+        self.target.rename(self._aside)
+        return str(self._aside)
 
 
 @dataclass(frozen=True)
@@ -117,11 +129,25 @@ class Objects:
         self.store.fs.invalidate_cache()
         return bool(self.store.fs.exists(f"{self.target}/{MANIFEST}"))
 
+    @property
+    def _aside(self) -> str:
+        return f"{self.target}.replaced"
+
     def finish(self) -> None:
-        """Finish a commit that was decided and then killed, if there is one."""
+        """Finish a commit that was decided and then killed, if there is one; bring back what was to be replaced and was not."""
         attempt = self._decided()
         if attempt is not None and not self._is_moot():
             self._carry_out(attempt)
+        if not self.store.fs.exists(self._aside):
+            return
+        if not self._is_done() and self.store.fs.exists(f"{self._aside}/{MANIFEST}"):
+            self._copy_all(self._aside, self.target)
+        self.store.fs.rm(self._aside, recursive=True)
+
+    def _copy_all(self, source: str, target: str) -> None:
+        """Copy everything under a place, the manifest last."""
+        for path in sorted(self.store.fs.find(source), key=lambda path: path.endswith(f"/{MANIFEST}")):
+            self._copy(path, f"{target}{path.removeprefix(source)}")
 
     def commit(self, staged: Path, manifest: bytes) -> None:
         """Have this attempt's files be the artefact, or another's that was decided on before.
@@ -194,15 +220,11 @@ class Objects:
 
     def give_way(self) -> str | None:
         """Move the committed artefact aside; return where it lies now."""
-        fs, aside = self.store.fs, f"{self.target}.replaced"
-        self._tidy()
+        self.finish()
         if not self._is_done():
-            return aside if fs.exists(aside) else None
-        if fs.exists(aside):
-            fs.rm(aside, recursive=True)
-        paths = sorted(fs.find(self.target), key=lambda path: path.endswith(f"/{MANIFEST}"))  # written last, and so
-        for path in paths:
-            self._copy(path, f"{aside}{path.removeprefix(self.target)}")
-        for path in reversed(paths):  # removed first
-            fs.rm_file(path)
-        return aside
+            return None
+        self._tidy()
+        self._copy_all(self.target, self._aside)
+        self.store.fs.rm_file(f"{self.target}/{MANIFEST}")  # first: from here on nothing of it is read
+        self.store.fs.rm(self.target, recursive=True)
+        return self._aside

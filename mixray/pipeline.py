@@ -37,15 +37,20 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
         if not all(artefact.is_done() for _, artefact in graph.artefacts()):
             examine.check_endpoint(graph.arms, recipe.evaluate, recipe.serve)
             session.enter_context(at_work(store, recipe.name, display))
-        gather_problems(recipe, graph, store, display)
-        ask_teachers(recipe, graph, store, display)
-        mix_pools(recipe, graph, store, display)
-        train_students(recipe, graph, store, display)
-        merge_students(graph, store, display)
+        teach_students(recipe, graph, store, display)
         examine.ask_students(graph.arms, graph.exam, recipe.serve, display)
         examine.judge_students(graph.arms, graph.exam, display)
         read_answers_again(recipe, graph, store, display)
         return write_report(recipe, graph, store, display)
+
+
+def teach_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
+    """Make the students, with all that comes before them."""
+    gather_problems(recipe, graph, store, display)
+    ask_teachers(recipe, graph, store, display)
+    mix_pools(recipe, graph, store, display)
+    train_students(recipe, graph, store, display)
+    merge_students(graph, store, display)
 
 
 def gather_problems(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
@@ -190,11 +195,7 @@ def make_students(recipe: Recipe, store: Store, display: Display) -> dict[str, A
     with disk_errors_explained(store.url), ExitStack() as session:
         if not all(student.is_done() for student in made.values()):
             session.enter_context(at_work(store, recipe.name, display))
-        gather_problems(recipe, graph, store, display)
-        ask_teachers(recipe, graph, store, display)
-        mix_pools(recipe, graph, store, display)
-        train_students(recipe, graph, store, display)
-        merge_students(graph, store, display)
+        teach_students(recipe, graph, store, display)
     return made
 
 

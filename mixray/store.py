@@ -224,8 +224,8 @@ class Artefact(ArtefactFolder):
     def staging(self, replace: bool = False) -> Iterator[Staging]:
         """Give a local folder to fill; leaving the block without error commits it, an error throws it away.
 
-        With `replace`, a committed artefact gives way to the new one; otherwise the first commit wins. A kill while it gives way
-        leaves it whole in `<kind>/<name>-<hash>.replaced`.
+        With `replace`, a committed artefact gives way to the new one; otherwise the first commit wins. After a kill
+        while it gives way, whoever locks it next has it back.
 
         Raises:
             FencedOut: another attempt has taken over meanwhile, and has not committed yet.

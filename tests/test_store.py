@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import pickle
 import shutil
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -122,6 +125,39 @@ def test_the_second_commit_of_the_same_artefact_changes_nothing(any_store: Store
         staging.write_json("facts.json", {"value": "late"})
     assert artefact.read_json("facts.json") == {"value": 1}
     artefact.verify()
+
+
+class KilledError(BaseException):
+    """A kill, as far as the store can tell."""
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_an_artefact_is_not_lost_to_a_successor_that_never_came(any_store: Store, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before each of the storage's writes in turn: who locks it next finds the old one or the new one, whole, and nothing else."""
+    artefact = make(any_store)
+    left = step
+
+    def counted(wanted: Callable[..., Any]) -> Callable[..., Any]:
+        def counts(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                raise KilledError
+            left -= 1
+            return wanted(*arguments, **named)
+
+        return counts
+
+    with monkeypatch.context() as patch, contextlib.suppress(KilledError):
+        for owner, name in [(Path, "rename"), *((type(any_store.fs), name) for name in ("cp_file", "rm_file", "rm", "put_file"))]:
+            if hasattr(owner, name):
+                patch.setattr(owner, name, counted(getattr(owner, name)))
+        with artefact.staging(replace=True) as staging:
+            staging.write_json("facts.json", {"value": 2})
+    with artefact.lock():
+        assert artefact.is_done()
+    artefact.verify()
+    assert artefact.read_json("facts.json")["value"] in (1, 2)
+    assert any_store.folders("pools") == [artefact.folder]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])

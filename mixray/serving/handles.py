@@ -12,14 +12,8 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    RayServeException,
-    ReplicaUnavailableError,
-    RequestCancelledError,
-)
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from mixray.serving.answers import Answer
@@ -35,9 +29,7 @@ LOOK_SECONDS = 1.0
 """How often replicas that came up since are looked for, where there may be several."""
 MAX_TRIES = 3
 # A replica that is gone or going: the client's next try may meet another one.
-PASSING = (
-    RayActorError, BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RequestCancelledError, OSError, TimeoutError,
-)  # fmt: skip
+PASSING = (RayError, RayServeException, OSError, TimeoutError)
 
 
 class Replicas:
@@ -91,7 +83,7 @@ class Replicas:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._look()
-            except (*PASSING, RayError, RayServeException):
+            except PASSING:
                 continue  # Serve has no time for it now
 
     async def _look(self) -> None:
@@ -138,7 +130,7 @@ class Handles:
             except WireCutError:
                 if has_begun or not tries_left:
                     raise self._unavailable(body["model"]) from None
-            except (*PASSING, RayError, RayServeException) as error:
+            except PASSING as error:
                 log.warning("%s: %s: %s", body["model"], type(error).__name__, harmless(str(error))[:300])
                 raise self._unavailable(body["model"]) from None
 
