@@ -87,6 +87,8 @@ def local_cluster(folder: Path, num_cpus: int = 4) -> Iterator[LocalCluster]:
         agent, listen = free_ports(2)
         node |= {"metrics_export_port": port, "metrics_agent_port": agent, "dashboard_agent_listen_port": listen}
         node["object_store_memory"] = store_bytes
+    # A node unpacks what travels with a job over what is there: with one folder for both, from under a driver that runs.
+    nodes[1]["runtime_env_dir_name"] = "resources_of_the_worker"
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, temp, ignore_errors=True)
         worker_node = stack.enter_context(_nodes(nodes, environment))

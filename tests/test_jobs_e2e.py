@@ -103,7 +103,6 @@ class Endpoint:
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 
 
-@pytest.mark.xfail(reason="open: the job does not find the problems.jsonl that should have travelled with its recipe", strict=False)
 def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster, tmp_path: Path) -> None:
     """One job through its life: followed over a connection that breaks, detached from, seen in status and metrics, stopped, resumed."""
     endpoint = Endpoint(NUM_AT_ONCE)
@@ -133,7 +132,7 @@ def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster,
     assert len(endpoint.asked) <= NUM_PROBLEMS + NUM_AT_ONCE, "what was answered before is not asked again"
     (run,) = told["runs"]
     assert (run["attempt"], run["state"], run["stages"][-1]["stage"]) == (submission_id, "running", "teacher far")
-    assert [row["so_far"]["traces"] for row in told["artefacts"] if row["stage"] == "generate"] == [NUM_AT_ONCE]
+    assert [row["so_far"]["traces"] for row in told["artefacts"] if row["so_far"]] == [NUM_AT_ONCE]
     names = {METRICS[name].exported(name) for name in METRICS if name.startswith(("mixray_teacher_r", "mixray_teacher_p", "mixray_traces"))}
     assert names <= set(re.findall(r"^(ray_mixray_\w+)\{", exported, re.MULTILINE))
     assert re.search(rf'ray_mixray_teacher_response_tokens_total\{{[^}}]*run="{run["run"]}"[^}}]*teacher="far"[^}}]*\}} 10', exported)

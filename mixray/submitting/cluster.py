@@ -31,6 +31,7 @@ class Cluster:
         from ray.job_submission import JobSubmissionClient
 
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or "http://127.0.0.1:8265"
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # Ray heeds it, and RAY_ADDRESS, more than what it is given
         try:
             self.client: JobSubmissionClient = JobSubmissionClient(self.address)
         except Exception as error:  # Ray raises kinds of its own, of requests and of the standard library

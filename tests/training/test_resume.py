@@ -34,7 +34,8 @@ MOMENTS = {
     "with the finished student at hand": ("keep", 2 * EPOCH),
 }
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-one_and_two_workers = pytest.mark.parametrize("calm", [1, 2], indirect=True, ids=["1-worker", "2-workers"])
+ALONE = pytest.param(1, marks=pytest.mark.soak, id="1-worker")
+one_and_two_workers = pytest.mark.parametrize("calm", [ALONE, pytest.param(2, id="2-workers")], indirect=True)
 two_workers = pytest.mark.parametrize("calm", [2], indirect=True, ids=["2-workers"])  # test_zero has other numbers without Ray
 
 

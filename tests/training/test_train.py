@@ -110,7 +110,9 @@ with ray_session(), Display(quiet=True) as display:
 """
 
 
-def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(calm: Artefact, store: Store, random_student: str, tmp_path: Path) -> None:
+def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(
+    calm: Artefact, store: Store, random_student: str, quiet: StageProgress, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", DRIVER, store.url, random_student, str(Path(__file__).parent)]
     log = (tmp_path / "log").open("w")
     with subprocess.Popen(command, stdout=log, stderr=log) as driver:
@@ -118,7 +120,7 @@ def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(calm: Artefact, s
         wait_for_checkpoint(Path(student.work_path), driver)
         driver.send_signal(signal.SIGKILL)
     assert not student.is_done()
-    subprocess.run(command, stdout=log, stderr=log, check=True, timeout=300)
+    training.run(store, "arm", make_mixture(store), random_student, SETTINGS, 0, quiet)
     assert curve_of(student) == curve_of(calm)
     weights = [Path(folder.path, "model.safetensors").read_bytes() for folder in (student, calm)]
     assert weights[0] == weights[1]
