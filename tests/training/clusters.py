@@ -1,16 +1,12 @@
-"""Clusters for tests: nodes that are added, lost and drained, an autoscaler that adds its own, and trainings that join them."""
+"""Clusters for tests: nodes that are added, lost and drained, and trainings that join them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,15 +15,13 @@ from typing import Any
 import pytest
 import test_train
 from cluster_driver import SNAPSHOT
+from growing import RAY
 
 from mixray import training
 from mixray.store import Artefact, Store
 
 LABELS = {"mixray/role": "student"}
 """Of every node that can train."""
-HEAD_ID = "f" * 51 + "00000"  # the fake provider's, of the head's node
-KIND = {"resources": {"CPU": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "min_workers": 0, "max_workers": 2}
-RAY = str(Path(sys.executable).parent / "ray")
 
 
 class Nodes:
@@ -67,57 +61,6 @@ class Nodes:
         command = [RAY, "drain-node", "--address", self.cluster.address, "--node-id", node.node_id]
         command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", str(seconds)]
         subprocess.run(command, env={**os.environ, **self.environment}, check=True, timeout=60, capture_output=True)
-
-
-@contextlib.contextmanager
-def growing(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Have a cluster of a head without processors, to which Ray's autoscaler adds up to two nodes; give its address and environment."""
-    temporary = tempfile.mkdtemp(prefix="mr", dir="/tmp")  # short: sockets lie there
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    provider = {
-        "type": "external", "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-        "gcs_address": address, "use_node_id_as_ip": True, "disable_node_updaters": True, "disable_launch_config_check": True,
-        "launch_multiple": True, "head_node_id": HEAD_ID,
-    }  # fmt: skip
-    kinds = {
-        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-        "other": {**KIND, "labels": {"mixray/role": "teacher"}},
-        "worker": {**KIND, "labels": LABELS},
-    }
-    lists = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
-             "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")  # fmt: skip
-    config = {
-        "cluster_name": "fake", "max_workers": 2, "upscaling_speed": 1.0, "idle_timeout_minutes": 5, "provider": provider,
-        "head_node_type": "ray.head.default", "available_node_types": kinds, "auth": {}, "docker": {}, "file_mounts": {},
-        "file_mounts_sync_continuously": False, **{name: [] for name in lists},
-    }  # fmt: skip
-    (folder / "cluster.json").write_text(json.dumps(config))
-    environment = {"RAY_TMPDIR": temporary, "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    fake = {
-        "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1",
-        "RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
-    }  # fmt: skip
-    command = [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}", "--num-cpus=0"]
-    command += [f"--autoscaling-config={folder / 'cluster.json'}", "--object-store-memory=80000000", "--include-dashboard=false"]
-    with (folder / "head-log").open("w") as log:
-        head = subprocess.Popen(
-            [*command, "--disable-usage-stats"], env={**os.environ, **environment, **fake}, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while "Ray runtime started" not in (folder / "head-log").read_text():
-            assert head.poll() is None, (folder / "head-log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield address, environment
-    finally:
-        head.send_signal(signal.SIGTERM)
-        head.wait(60)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGKILL)  # Ray's log monitor can outlive its head
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class Driver:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import test_train
 from cluster_driver import BULK
-from clusters import LABELS, Driver, Nodes, growing
+from clusters import LABELS, Driver, Nodes
+from growing import growing, kind
 
 from mixray import training
 from mixray.errors import ClusterError
@@ -164,7 +165,8 @@ def test_an_unfinished_upload_is_never_gone_on_from(nodes: Nodes, start: Start, 
 @pytest.mark.soak
 def test_a_cluster_grows_for_a_training(calm: Artefact, tmp_path: Path, start_on: Callable[[str, dict[str, str]], Start]) -> None:
     """A fake provider's nodes, of which there are none at first; the autoscaler is Ray's own."""
-    with growing(tmp_path) as (address, environment):
+    kinds = {"other": kind({"CPU": 1}, {"mixray/role": "teacher"}, 2), "worker": kind({"CPU": 1}, LABELS, 2)}
+    with growing(tmp_path, kinds, most=2) as (address, environment):
         driver = start_on(address, environment)(with_workers(2, 2, epochs=1, checkpoint_every_steps=None))
         waited = driver.wait(lambda: "train: 0/2  waiting for nodes" in driver.log())
         grown = driver.wait(driver.events)
