@@ -13,7 +13,7 @@ import pytest
 import yaml
 from growing import growing, kind
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.soak
 TESTS = Path(__file__).parent
 CLUSTER = TESTS.parent / "cluster" / "aws.yaml"
 IDLE_SECONDS = 5

@@ -111,6 +111,7 @@ def test_nodes_that_come_late_are_waited_for(nodes: Nodes, start: Start) -> None
     assert test_train.curve_of(driver.student()) == pytest.approx(test_train.GOLDEN_LOSS, rel=1e-5)
 
 
+@pytest.mark.soak
 def test_a_lost_node_costs_a_worker_and_its_return_brings_one_back(nodes: Nodes, start: Start, calm: Artefact) -> None:
     first, _ = nodes.have(2)
     driver = start(with_workers(1, 2), seconds_per_step=0.4, alone_until=20, resize_seconds=5)
