@@ -25,6 +25,7 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	@$(PY) tests/soak.py
+	@$(PY) tests/soak_runs.py
 	@$(PY) -m pytest -m soak
 
 # uv comes from the machine, or from the package index into .uv/. The CPU build of torch lies on PyTorch's own index, unless the

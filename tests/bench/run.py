@@ -1,11 +1,12 @@
 """`make bench`: speed as ratios, both sides in one run, interleaved, the first round thrown away.
 
     python tests/bench/run.py [training] [plan] [verdicts] [pipeline] [memory] [serving] [overlaps] [mixing] [bootstrap] [coverage]
-        [storage] [jobs]
+        [storage] [jobs] [scaling]
 
 Prints one JSON object per benchmark, `{"name", "ratio", "low", "high", "rounds", "target", "met"}`: the median ratio with the smallest and
 the largest seen; of memory, bytes; of a plan, what its name says; of coverage, shares of worlds; of storage, of rounds; of jobs, seconds
-more, and a share of rounds. Ends with 1 where one is not met, or where both sides of a benchmark do not come to the same.
+more, and a share of rounds; of scaling, shares of what is owed, and an exponent. Ends with 1 where
+one is not met, or where both sides of a benchmark do not come to the same.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import overlaps
 import pipeline
 import plan
 import races
+import scaling
 import serving
 import submission
 import training
@@ -46,6 +48,7 @@ GROUPS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "coverage": coverages.measure,
     "storage": races.measure,
     "jobs": submission.measure,
+    "scaling": scaling.measure,
 }
 
 
