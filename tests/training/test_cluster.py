@@ -91,6 +91,7 @@ def test_a_private_cluster_that_cannot_hold_the_workers_says_so_at_once(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.soak
 def test_a_joined_cluster_that_stays_too_small_says_so_node_by_node(nodes: Nodes, start: Start) -> None:
     nodes.have(1)
     driver = start(with_workers(2, 2, node_wait_minutes=0.05))
@@ -101,6 +102,7 @@ def test_a_joined_cluster_that_stays_too_small_says_so_node_by_node(nodes: Nodes
     assert told.startswith("nodes with 1 CPU: room for 1; rule: 2 workers of 1 CPU each, on nodes labelled mixray/role=student; do: lower")
 
 
+@pytest.mark.soak
 def test_nodes_that_come_late_are_waited_for(nodes: Nodes, start: Start) -> None:
     nodes.have(1)
     driver = start(with_workers(2, 2, epochs=1, checkpoint_every_steps=None))
@@ -145,6 +147,7 @@ def test_a_training_without_its_nodes_gives_up_after_the_wait(nodes: Nodes, star
     assert "room for 1; rule: 2 workers of 1 CPU each" in driver.log()
 
 
+@pytest.mark.soak
 def test_an_unfinished_upload_is_never_gone_on_from(nodes: Nodes, start: Start, calm: Artefact) -> None:
     nodes.have(1)
     driver = start(with_workers(1, 1), bulk_step=10)
