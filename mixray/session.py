@@ -49,8 +49,13 @@ _PRIVATE = "MIXRAY_PRIVATE_CLUSTER"
 
 
 def is_private() -> bool:
-    """Whether Ray is the driver's own cluster: this one machine, which never grows. Workers know it too."""
-    return _PRIVATE in os.environ
+    """Whether Ray is up and the driver's own cluster: this one machine, which never grows. Workers know it too."""
+    folder = os.environ.get(_PRIVATE)
+    if not folder:
+        return False
+    import ray
+
+    return ray.is_initialized() and ray.get_runtime_context().get_temp_dir() == folder  # a child may have joined another one
 
 
 def drives_on_head() -> bool:
@@ -82,15 +87,15 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     Raises:
         ClusterError: Ray did not come up.
     """
-    folder = ""
     joins = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
     os.environ.update(DRIVER_ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
 
     # Nobody takes a private node away, and each watcher is one more process to start; a joined cluster's nodes may be spot machines.
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "1" if joins else "0"
-    os.environ.pop(_PRIVATE, None)
-    private = {} if joins else {_PRIVATE: "1"}
+    # Sockets have path limits (107 bytes), so the folder must be short.
+    folder = "" if joins else tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR") or None)
+    private = {_PRIVATE: folder} if folder else {}
     options: dict[str, object] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -102,8 +107,6 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     else:
         # With this off, Ray gives the node the address 127.0.0.1 (it does so by itself on other systems than Linux).
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        # Sockets have path limits (107 bytes), so the folder must be short.
-        folder = tempfile.mkdtemp(prefix="mixray-", dir=os.environ.get("RAY_TMPDIR") or None)
         options |= {
             "address": "local",
             "num_cpus": num_cpus or max(os.cpu_count() or 1, 4),

@@ -22,11 +22,11 @@ SELECTED = {"mixray/role": "student", "ray.io/accelerator-type": "L4"}
 
 @pytest.fixture(autouse=True)
 def on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MIXRAY_PRIVATE_CLUSTER", raising=False)
+    monkeypatch.setattr("mixray.placement.is_private", lambda: False)
 
 
 def test_a_machine_by_itself_runs_what_a_cluster_sends_to_nodes_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIXRAY_PRIVATE_CLUSTER", "1")
+    monkeypatch.setattr("mixray.placement.is_private", lambda: True)
     assert selector(Train(**ON_L4)) == {}
     assert remote_options(Teacher(model="m", **ON_L4)) == {}
 

@@ -18,6 +18,25 @@ except KeyboardInterrupt:
 """
 
 
+WHERE = """
+import sys
+import ray
+from mixray.session import is_private, ray_session
+
+assert not is_private()
+with ray_session():
+    assert is_private()
+    assert ray.get(ray.remote(is_private).remote())
+    sys.stdout.write("both know")
+assert not is_private()
+"""
+
+
+def test_a_driver_and_its_workers_know_that_the_cluster_is_their_own() -> None:
+    done = subprocess.run([sys.executable, "-c", WHERE], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "both know"), done.stderr
+
+
 def test_sigterm_keeps_the_handler_it_had() -> None:
     """`mixray` ends on it as on Ctrl-C, and says how to go on; Ray's own handler would leave at once."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300)
