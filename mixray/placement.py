@@ -14,9 +14,12 @@ from mixray.session import is_private
 
 
 def selector(placed: Placed) -> dict[str, str]:
-    """Return the label selector; empty where it may run anywhere."""
-    if is_private():
-        return {}
+    """Return the label selector for the cluster that is up; empty where it may run anywhere."""
+    return {} if is_private() else asked_for(placed)
+
+
+def asked_for(placed: Placed) -> dict[str, str]:
+    """Return the labels that a recipe asks for, whatever is up."""
     return dict(placed.labels) | ({ACCELERATOR_LABEL: placed.accelerator_type} if placed.accelerator_type else {})
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mixray.errors import RecipeError
 from mixray.graph import build_graph
-from mixray.placement import matches, remote_options, selector
+from mixray.placement import asked_for, matches, remote_options, selector
 from mixray.recipe import Serve, Shifts, Teacher, Train
 from mixray.recipe_file import load_recipe, parse_part
 from mixray.serving.adapters import groups
@@ -28,6 +28,7 @@ def on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_by_itself_runs_what_a_cluster_sends_to_nodes_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mixray.placement.is_private", lambda: True)
     assert selector(Train(**ON_L4)) == {}
+    assert asked_for(Train(**ON_L4)) == SELECTED, "as `mixray plan --cluster` tells it"
     assert remote_options(Teacher(model="m", **ON_L4)) == {}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mixray.engine import STUDENT_CPU_SHARE
 from mixray.graph import Graph
-from mixray.placement import selector
+from mixray.placement import asked_for
 from mixray.recipe import Asked, Placed, Recipe, Teacher, Train
 from mixray.serving.app import bundles
 from mixray.shifts.stage import actors_for
@@ -52,7 +52,7 @@ class StageNeeds:
 
 def _demand(what: str, size: dict[str, float], placed: Placed, fewest: int, most: int, key: str) -> Demand:
     bundle = tuple((name, float(size.get(name, 0))) for name in ("CPU", "GPU"))
-    return Demand(what, bundle, tuple(selector(placed).items()), fewest, max(fewest, most), key)
+    return Demand(what, bundle, tuple(asked_for(placed).items()), fewest, max(fewest, most), key)
 
 
 DRIVER = _demand("driver", {"CPU": 1}, Placed(), 1, 1, "")
