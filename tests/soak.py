@@ -14,7 +14,9 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Ray reads it when it is imported: the cluster listens on loopback alone.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -31,7 +33,7 @@ LONGEST_PAUSE_SECONDS = 2.0
 MOST_AT_ONCE = 3
 
 
-def soak(num_kills: int, seed: int, folder: Path) -> dict[str, object]:
+def soak(num_kills: int, seed: int, folder: Path) -> dict[str, Any]:
     """Kill until `num_kills` processes are gone, let the rest be made, and hold every pool against what it must be."""
     engines = folder / "engines"
     engines.mkdir(parents=True)
@@ -51,22 +53,25 @@ def soak(num_kills: int, seed: int, folder: Path) -> dict[str, object]:
     return chaos.check() | {"by_kind": dict(chaos.killed), "gave_up": chaos.gave_up, "seconds": round(time.monotonic() - began)}
 
 
-def main() -> int:
-    """Run it and tell."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=300)
+def soaked(soak: Callable[[int, int, Path], dict[str, Any]], about: str | None, num_kills: int) -> tuple[dict[str, Any], bool]:
+    """Run a soak in a folder of its own, which stays where it fails, and print what it told; return that, and whether it killed enough."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=num_kills)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mixray-soak-"))
     try:
-        result = soak(arguments.kills, arguments.seed, folder)
+        told = soak(arguments.kills, arguments.seed, folder)
     except BaseException:
         print(f"\nwhat is left lies in {folder}", file=sys.stderr)
         raise
-    shutil.rmtree(folder)
-    print(json.dumps(result))
-    return int(int(str(result["kills"])) < arguments.kills)
+    print(json.dumps(told))
+    if told.get("different"):
+        print(f"what differs lies in {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder)
+    return told, bool(told["kills"] >= arguments.kills)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(int(not soaked(soak, __doc__, 300)[1]))

@@ -8,12 +8,8 @@ one's. Ends with 1 where something is lost, doubled or different, or the ratio i
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,6 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 from labelled_nodes import LabelledNodes, labelled_nodes, processes
 from placed_run import NUM_PROBLEMS, Run
+from soak import soaked  # keeps Ray on loopback, too
 
 MOST_RATIO = 1.3
 MOST_WAIT_SECONDS = 300
@@ -146,22 +143,8 @@ def soak(num_kills: int, seed: int, folder: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Run it and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="mixray-soak-"))
-    try:
-        told = soak(arguments.kills, arguments.seed, folder)
-    except BaseException:
-        print(f"\nwhat is left lies in {folder}", file=sys.stderr)
-        raise
-    print(json.dumps(told))
-    if told["different"]:
-        print(f"what differs lies in {folder}", file=sys.stderr)
-        return 1
-    shutil.rmtree(folder)
-    return int(told["ratio"] > MOST_RATIO or told["kills"] < arguments.kills)
+    told, enough = soaked(soak, __doc__, 30)
+    return int(bool(told["different"]) or told["ratio"] > MOST_RATIO or not enough)
 
 
 if __name__ == "__main__":

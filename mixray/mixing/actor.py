@@ -26,10 +26,8 @@ from mixray.errors import MixtureError
 from mixray.rows import accepted
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
 CLIP = 100
 """The largest rank that counts (arXiv 2601.14249): beyond it ranks are noise, and a single one would outweigh a whole trace."""

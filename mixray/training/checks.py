@@ -17,7 +17,6 @@ from mixray.training.tokens import TokenRows
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-if TYPE_CHECKING:
     from mixray.training.engine import Engine
 
 PROBE = "What is 2+2?"
