@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
+from labelled_nodes import LabelledNodes, labelled_nodes, titles
 
 pytestmark = pytest.mark.e2e
 # A node's own processes, and workers that wait for work.
@@ -58,46 +55,28 @@ print(json.dumps({"right": right, "seconds": seconds, "driver": roles[driver], "
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def nodes() -> Iterator[LabelledNodes]:
     """A head for nothing, and a node each for teachers, students and the driver; the GPUs are Ray's word alone."""
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")  # short: sockets lie there
-    monkeypatch.setenv("RAY_TMPDIR", folder)
-    memory = 80 * 2**20
-    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": memory}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
+    with labelled_nodes() as nodes:
         for role, cpus, gpus in (("teacher", 2, 2), ("student", 2, 2), ("worker", 3, 0)):
-            cluster.add_node(num_cpus=cpus, num_gpus=gpus, labels={"mixray/role": role}, object_store_memory=memory)
-        yield cluster
-    finally:
-        cluster.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+            nodes.add(role, num_cpus=cpus, num_gpus=gpus)
+        yield nodes
 
 
-def working(raylet: psutil.Process) -> set[str]:
-    titles = set()
-    for process in raylet.children():
-        with contextlib.suppress(psutil.Error):
-            titles |= {word for word in process.cmdline()[:1] if word.startswith("ray::")}
-    return titles
-
-
-def test_a_teacher_takes_its_own_nodes_and_leaves_them_before_the_next_stage(cluster: Any, tmp_path: Path, random_student: str) -> None:
+def test_a_teacher_takes_its_own_nodes_and_leaves_them_before_the_next_stage(
+    nodes: LabelledNodes, tmp_path: Path, random_student: str
+) -> None:
     environment = {
         **os.environ,
-        "RAY_ADDRESS": cluster.address,
+        **nodes.environment,
         "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}",
     }
     command = [sys.executable, "-c", DRIVER, str(tmp_path), random_student]
-    raylet = psutil.Process(cluster.head_node.all_processes["raylet"][0].process.pid)
     on_head: set[str] = set()
     with (tmp_path / "log").open("w") as log:
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
         while driver.poll() is None:
-            on_head |= working(raylet)
+            on_head |= titles(nodes.cluster.head_node)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.wait(0.1)
     assert driver.returncode == 0, (tmp_path / "log").read_text()[-3000:]
