@@ -34,9 +34,9 @@ class LabelledNodes:
         self.of_role.setdefault(role, []).append(node)
         return node
 
-    def kill(self, role: str, which: int = 0) -> Any:
-        """Take a node of a role away, the oldest by default, as a machine goes whose power is cut; return it."""
-        node = self.of_role[role].pop(which)
+    def kill(self, role: str) -> Any:
+        """Take the oldest node of a role away, as a machine goes whose power is cut; return it."""
+        node = self.of_role[role].pop(0)
         for process in processes(node):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
