@@ -10,6 +10,7 @@ import fsspec
 import pytest
 from hub import Hub, serving
 from hypothesis import settings
+from real_gcs import serving_gcs
 from real_s3 import ENVIRONMENT, serving_s3
 
 from mixray.progress import Display, StageProgress
@@ -89,6 +90,29 @@ def s3_store(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     bucket = f"mixray-{keyed_draw(str(tmp_path))}"
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
     return Store(f"s3://{bucket}/runs")
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """The address of a server of our own that speaks Google Cloud Storage."""
+    with serving_gcs() as url:
+        yield url
+
+
+@pytest.fixture
+def gcs_store(gcs_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store on it; processes started by the test find it by their environment."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks Google's own servers what kind of bucket it is
+    bucket = f"mixray-{keyed_draw(str(tmp_path))}"
+    fsspec.filesystem("gs", skip_instance_cache=True).mkdir(bucket)
+    return Store(f"gs://{bucket}/runs")
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def object_store(request: pytest.FixtureRequest) -> Store:
+    """An empty store on each kind of bucket."""
+    return request.getfixturevalue(f"{request.param}_store")
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 One run is left alone, another one is not: its actors, its nodes and its driver are ended while every stage is at work. Both must come to
 the same traces and, to the bit, the same student. Prints what that cost: `{"kills", "by_kind", "calm_seconds", "killed_seconds",
-"restart_seconds", "ratio"}`. The ratio is the killed run's time, without that from each kill to the next sign of progress, over the calm
-one's. Ends with 1 where something is lost, doubled or different, or the ratio is above 1.3.
+"restart_seconds", "ratio", "different"}`. A restart is the time from a kill to the next sign of progress, beyond the calm run's mean time
+between two signs; the ratio is the killed run's time without its restarts over the calm one's. Ends with 1 where something is lost,
+doubled or different, or the ratio is above 1.3.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,33 +70,50 @@ def _is_actor(process: psutil.Process) -> bool:
         return False
 
 
-def whole(folder: Path, num_kills: int, seed: int) -> tuple[Run, float, float, Counter[str]]:
-    """Make everything once, killing so many times; return the run, its seconds, those of restarts, and the kills."""
-    chance, killed, restarts = random.Random(seed), Counter[str](), 0.0
+@dataclass
+class Told:
+    """What making everything once came to."""
+
+    run: Run
+    seconds: float = 0.0
+    restart_seconds: float = 0.0
+    num_signs: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+
+
+def whole(folder: Path, num_kills: int, seed: int, usual_seconds: float = 0.0) -> Told:
+    """Make everything once, killing so many times; `usual_seconds` lie between two signs of progress where nothing is killed."""
     folder.mkdir()
     with labelled_nodes() as nodes:
         for role in ("teacher", "student", "worker"):
             nodes.add(role, NUM_CPUS)
-        run, began = Run(folder, nodes), time.monotonic()
+        told, began = Told(Run(folder, nodes)), time.monotonic()
         try:
-            while killed.total() < num_kills:
-                before = progress(run)
-                if not _grown(run, before):
-                    break
-                time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
-                kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
-                before, at = progress(run), time.monotonic()
-                if run.process.poll() is None and kill(kind, run, nodes, chance):
-                    killed[kind] += 1
-                    _grown(run, before)
-                    restarts += time.monotonic() - at
-                print(f"\r{killed.total()} of {num_kills} kills, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
-            run.end()
-            seconds = time.monotonic() - began
+            _strike(told, nodes, num_kills, random.Random(seed), usual_seconds)
+            while _grown(told.run, progress(told.run)):
+                told.num_signs += 1
+            told.run.end()
+            told.seconds = time.monotonic() - began
         finally:
-            run.process.kill()
-            run.process.wait()
-    return run, seconds, restarts, killed
+            told.run.process.kill()
+            told.run.process.wait()
+    return told
+
+
+def _strike(told: Told, nodes: LabelledNodes, num_kills: int, chance: random.Random, usual_seconds: float) -> None:
+    """Kill so often, each time at some moment after a sign of progress, unless the run ends before."""
+    began = time.monotonic()
+    while told.killed.total() < num_kills and _grown(told.run, progress(told.run)):
+        told.num_signs += 1
+        time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
+        (kind,) = chance.choices(list(KINDS), list(KINDS.values()))
+        before, at = progress(told.run), time.monotonic()
+        if told.run.process.poll() is None and kill(kind, told.run, nodes, chance):
+            told.killed[kind] += 1
+            _grown(told.run, before)
+            told.restart_seconds += max(0.0, time.monotonic() - at - usual_seconds)
+            doing = f"{told.killed.total()} of {num_kills} kills, {kind} {time.monotonic() - at:.0f} s, {time.monotonic() - began:.0f} s"
+            print(f"\r{doing:60}", end="", file=sys.stderr, flush=True)
 
 
 def _grown(run: Run, before: tuple[int, ...]) -> bool:
@@ -132,12 +151,13 @@ def differences(calm: Run, killed: Run) -> list[str]:
 
 def soak(num_kills: int, seed: int, folder: Path) -> dict[str, Any]:
     """Do both runs and tell."""
-    calm, calm_seconds, _, _ = whole(folder / "calm", 0, seed)
-    run, seconds, restarts, killed = whole(folder / "killed", num_kills, seed)
-    ratio = (seconds - restarts) / calm_seconds
+    calm = whole(folder / "calm", 0, seed)
+    told = whole(folder / "killed", num_kills, seed, calm.seconds / calm.num_signs)
+    ratio = (told.seconds - told.restart_seconds) / calm.seconds
     return {
-        "kills": killed.total(), "by_kind": dict(killed), "calm_seconds": round(calm_seconds), "killed_seconds": round(seconds),
-        "restart_seconds": round(restarts), "ratio": round(ratio, 2), "different": differences(calm, run),
+        "kills": told.killed.total(), "by_kind": dict(told.killed), "calm_seconds": round(calm.seconds),
+        "killed_seconds": round(told.seconds), "restart_seconds": round(told.restart_seconds), "ratio": round(ratio, 2),
+        "different": differences(calm.run, told.run),
     }  # fmt: skip
 
 

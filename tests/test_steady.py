@@ -144,8 +144,8 @@ def test_what_may_pass(error: Exception, may_pass: bool) -> None:
     assert steady.passes(error) == may_pass
 
 
-def test_only_one_of_many_makes_a_file_where_the_storage_says_so(s3_store: Store, store: Store) -> None:
-    for each in (s3_store, store):
+def test_only_one_of_many_makes_a_file_where_the_storage_says_so(object_store: Store, store: Store) -> None:
+    for each in (object_store, store):
         made = [each.create(f"{each.root}/.locks/one", str(number).encode()) for number in range(3)]
         assert made == [True, False, False]
         assert each.fs.cat_file(f"{each.root}/.locks/one") == b"0"

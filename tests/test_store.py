@@ -1,4 +1,4 @@
-"""Artefacts are whole or invisible, on a local disk, on an S3 server on loopback and on whatever else fsspec reaches."""
+"""Artefacts are whole or invisible, on a local disk, on buckets of two kinds on loopback and on whatever else fsspec reaches."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from mixray.store import Artefact, Store
 ROWS = pa.table({"problem_id": ["a", "b"], "right": [True, False]})
 
 
-@pytest.fixture(params=["local", "s3", "fsspec"])
+@pytest.fixture(params=["local", "s3", "gcs", "fsspec"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    if request.param == "s3":
-        return request.getfixturevalue("s3_store")
+    if request.param in ("s3", "gcs"):
+        return request.getfixturevalue(f"{request.param}_store")
     if request.param == "local":
         return Store(str(tmp_path / "runs"))
     monkeypatch.setitem(fsspec.config.conf, "file", {"auto_mkdir": True})  # as object stores need no folders
