@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from mixray import mixture_tables
-from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
-from mixray.progress import Display
-from mixray.recipe_file import load_recipe
+from mixray.making import make_up_to
+from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path
 from mixray.store import Store
 from mixray.terminal import harmless, library_noise_in, print_table
 
@@ -29,13 +28,7 @@ MOST_IDS = 5
 @mixture.command("make")
 def make(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
     """Make the mixtures of a recipe and stop there: a run without its students. Pools that are there are not made again."""
-    loaded = load_recipe(recipe, overrides)
-    with library_noise_in(log_path(storage, f"{loaded.name}-mixtures")) as terminal:
-        from mixray import pipeline
-
-        with Display(terminal.err) as display:
-            for made in pipeline.make_mixtures(loaded, Store(storage), display).values():
-                terminal.answer(place_of(made, storage))
+    make_up_to("mixtures", recipe, storage, overrides)
 
 
 @mixture.command("ls")

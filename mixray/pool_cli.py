@@ -11,10 +11,11 @@ import typer
 
 from mixray import pool_tables
 from mixray.errors import RecipeError
+from mixray.making import make_up_to
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
 from mixray.recipe import NAME, ImportedTeacher, ProblemSet, TraceColumns, nearest
-from mixray.recipe_file import load_recipe, parse_part
+from mixray.recipe_file import parse_part
 from mixray.store import Store
 from mixray.terminal import library_noise_in, print_table
 
@@ -30,13 +31,7 @@ StatusOption = Annotated[
 @pool.command("make")
 def make(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
     """Ask the teachers of a recipe and stop there: the pools of a run, without its students."""
-    loaded = load_recipe(recipe, overrides)
-    with library_noise_in(log_path(storage, f"{loaded.name}-pools")) as terminal:
-        from mixray import pipeline
-
-        with Display(terminal.err) as display:
-            for made in pipeline.make_pools(loaded, Store(storage), display).values():
-                terminal.answer(place_of(made, storage))
+    make_up_to("pools", recipe, storage, overrides)
 
 
 @pool.command("ls")

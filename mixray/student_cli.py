@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mixray.making import make_up_to
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
 from mixray.recipe import Merging
-from mixray.recipe_file import load_recipe, parse_part
+from mixray.recipe_file import parse_part
 from mixray.store import Artefact, Store
 from mixray.terminal import harmless, library_noise_in, print_table
 
@@ -28,13 +29,7 @@ StudentArgument = Annotated[str, typer.Argument(metavar="STUDENT", help="its nam
 @student.command("make")
 def make(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides: SetOption = None) -> None:
     """Train the students of a recipe and stop there: a run that asks them nothing. Pools and mixtures that are there are not made again."""
-    loaded = load_recipe(recipe, overrides)
-    with library_noise_in(log_path(storage, f"{loaded.name}-students")) as terminal:
-        from mixray import pipeline
-
-        with Display(terminal.err) as display:
-            for made in pipeline.make_students(loaded, Store(storage), display).values():
-                terminal.answer(place_of(made, storage))
+    make_up_to("students", recipe, storage, overrides)
 
 
 @student.command("ls")
