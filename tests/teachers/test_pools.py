@@ -144,7 +144,7 @@ def test_a_teacher_that_does_not_start_is_told(store: Store, quiet: StageProgres
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("no_start", [[1, 2], [2, 3]], ids=["at first", "after a kill"])
+@pytest.mark.parametrize("no_start", [pytest.param([1, 2], marks=pytest.mark.soak, id="at first"), pytest.param([2, 3], id="after a kill")])
 def test_a_start_may_fail_twice(no_start: list[int], store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
     """As when a device is still held by the process that was killed on it: Ray by itself gives a restarted actor no second try."""
     teacher = Teacher(model=random_student, engine={"folder": str(tmp_path), "no_start": no_start}, block_rows=1)

@@ -104,6 +104,7 @@ def kill_teacher_actor(parts: Path, killed: list[int]) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.soak  # test_chaos kills such actors whose teacher is scripted
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_pool_outlives_its_teacher_actor(store: Store, quiet: StageProgress, random_student: str) -> None:
     killed: list[int] = []
@@ -144,6 +145,7 @@ def driving(url: str, model: str, **variables: str) -> Iterator[subprocess.Popen
 
 
 @pytest.mark.e2e
+@pytest.mark.soak  # test_pipeline kills the driver of whole runs
 def test_a_pool_outlives_its_driver(store: Store, random_student: str, request: pytest.FixtureRequest, quiet: StageProgress) -> None:
     parts = parts_of(store.url, random_student)
     with driving(store.url, random_student):

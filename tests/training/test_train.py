@@ -110,6 +110,7 @@ with ray_session(), Display(quiet=True) as display:
 """
 
 
+@pytest.mark.soak  # test_pipeline kills the driver of whole runs, and test_resume compares what kills leave, bit for bit
 def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(
     calm: Artefact, store: Store, random_student: str, quiet: StageProgress, tmp_path: Path
 ) -> None:
