@@ -150,7 +150,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
         arms.append(_untouched(store, student, settings, asked_of_students))
         if not settings.is_taught:
             continue
-        for mix in _mixes(recipe, store, settings.model, pools, twice):
+        for mix in _mixes(recipe, store, settings, pools, twice):
             if mix.artefact not in [other.artefact for other in mixes]:
                 mixes.append(mix)
             arms += [_taught(store, student, settings.model, mix, seed, asked_of_students) for seed in recipe.seeds]
@@ -160,13 +160,13 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
     return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
 
 
-def _mixes(recipe: Recipe, store: Store, model: str, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:
-    mixes = []
+def _mixes(recipe: Recipe, store: Store, student: Student, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:
+    mixes, everybodys = [], recipe.train.for_student(student.train)
     for name, (blend_name, alpha) in mixture_names(recipe).items():
         blend = recipe.mixtures[blend_name]
-        train, matched = recipe.train.of(name, blend_name, sum(share > 0 for share in blend.shares(alpha).values()))
+        train, matched = everybodys.of(name, blend_name, sum(share > 0 for share in blend.shares(alpha).values()))
         made_of = mixing.Ingredients(
-            blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=model,
+            blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=student.model,
             student_prompt=recipe.student_prompt, max_tokens=train.max_tokens, seed=recipe.seed, train=train,
         )  # fmt: skip
         mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of), train, matched))

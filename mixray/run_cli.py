@@ -108,8 +108,10 @@ def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
     used = {pool for blend in recipe.mixtures.values() for pool in blend.names}
     asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
     asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
+    trains = [recipe.train.for_student(student.train) for student in recipe.students.values()]
     gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
-               + [recipe.train.workers[1] * recipe.train.use_gpu, recipe.serve.num_gpus * recipe.serve.students_at_once,
+               + [train.workers[1] * train.use_gpu for train in trains]
+               + [recipe.serve.num_gpus * recipe.serve.students_at_once,
                   recipe.shifts.num_gpus if recipe.shifts else 0])  # fmt: skip
     return {
         "teacher answers": asked,

@@ -22,8 +22,9 @@ evaluate: {benchmarks: {tiny: {source: tiny, num_problems: 5}}}
 """
 
 
-def recipe(**train: Any) -> Recipe:
-    return Recipe.model_validate({**yaml.safe_load(RECIPE), "train": train})
+def recipe(students: dict[str, Any] | None = None, **train: Any) -> Recipe:
+    plain = yaml.safe_load(RECIPE)
+    return Recipe.model_validate({**plain, "students": students or plain["students"], "train": train})
 
 
 def test_matched_is_the_default_and_trains_every_arm_alike(store: Store) -> None:
@@ -66,6 +67,33 @@ def test_an_arm_departs_by_its_name_or_its_blends(store: Store) -> None:
     }  # fmt: skip
     by_blend = recipe(departures={"mix": {"learning_rate": 1.0}})
     assert not any(mix.matched for mix in build_graph(by_blend, store).mixes)
+
+
+def test_a_student_has_settings_of_its_own_that_all_its_arms_share(store: Store) -> None:
+    """Table 6: students of 14B and more have adapters, at another rate and batch."""
+    students = {"plain": {"model": "tiny:student-s"}, "large": {"model": "tiny:student-s", "train": {"preset": "paper-lora", "workers": 4}}}
+    both = recipe(students, preset="paper-table5", departures={"mix-0.2": {"epochs": 5}})
+    taught = [(arm.student, arm.mix.train, arm.mix.matched) for arm in build_graph(both, store).arms if arm.mix]
+    assert [matched for _, _, matched in taught] == [True, False, True] * 2, "what a student's arms share is no departure"
+    for student, rate, batch_rows, adapters, workers in (("plain", 1e-5, 8, False, (1, 1)), ("large", 1e-4, 4, True, (4, 4))):
+        settings = [train for name, train, _ in taught if name == student]
+        assert [train.epochs for train in settings] == [2, 5, 2]
+        for train in settings:
+            assert (train.learning_rate, train.batch_rows, train.lora is not None, train.workers) == (rate, batch_rows, adapters, workers)
+            assert train.max_tokens == 16384
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"epochs": 0}, r"students\.large\.train\.epochs"),
+        ({"epcohs": 1}, r"students\.large\.train\.epcohs"),
+        ({"departures": {"long": {"epochs": 1}}}, r"students\.large\.train: .*cannot have departures"),
+    ],
+)
+def test_what_a_student_gets_wrong_is_told_with_its_name(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        recipe({"large": {"model": "tiny:student-s", "train": wrong}})
 
 
 def test_departing_changes_the_student_and_nothing_else(store: Store) -> None:

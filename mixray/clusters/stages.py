@@ -64,7 +64,7 @@ def stages_to_come(recipe: Recipe, graph: Graph) -> list[StageNeeds]:
     """Return the stages that have something left to make, in their order."""
     found = [
         *_asking(recipe, graph),
-        *_mixing(recipe, graph),
+        *_mixing(graph),
         *_training(graph),
         *_examining(recipe, graph),
         *_reading_again(recipe, graph),
@@ -90,12 +90,13 @@ def _actors(teacher: Asked, key: str) -> list[Demand]:
     return [_demand("replicas", {"CPU": reserved["num_cpus"], "GPU": reserved["num_gpus"]}, teacher, fewest, most, key)]
 
 
-def _mixing(recipe: Recipe, graph: Graph) -> Found:
+def _mixing(graph: Graph) -> Found:
     waiting = [mix for mix in graph.mixes if not mix.artefact.is_done()]
     counting = [_demand("counting tokens", {"CPU": 1}, Placed(), 1, 1, "")]
-    if any(mix.made_of.blend.needs_fit for mix in waiting):
-        size = {"CPU": 1.0, "GPU": float(recipe.train.use_gpu)}
-        counting += [_demand("the student reads pools", size, recipe.train, 1, 1, "train"), _READING]
+    reading = [mix.train for mix in waiting if mix.made_of.blend.needs_fit]
+    if reading:
+        size = {"CPU": 1.0, "GPU": float(any(train.use_gpu for train in reading))}
+        counting += [_demand("the student reads pools", size, reading[0], 1, 1, "train"), _READING]
     if waiting:
         yield "mixtures", counting
 

@@ -13,6 +13,10 @@ class Student(Part):
     """A small model to be taught; or, with `endpoint`, a model behind one, which is asked the benchmarks and never taught."""
 
     model: str = Field(description="`tiny:<name>`, a model folder, or a hub id; with an endpoint the model's name there")
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what of `train` is otherwise for this student, alike in all its arms, such as {lora: {rank: 8}}",
+    )
     endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
         None, description="base URL, up to and including /v1, of an OpenAI-compatible endpoint"
     )
@@ -25,6 +29,8 @@ class Student(Part):
     def _asked_over_http(self) -> Student:
         if self.endpoint is None and (self.key_env is not None or self.request):
             raise ValueError("key_env and request belong to a student behind an endpoint: give endpoint, too")
+        if self.endpoint is not None and self.train:
+            raise ValueError("train belongs to a student that is taught: one behind an endpoint is not")
         if cutting := sorted({"stop", "stop_token_ids"} & self.request.keys()):
             raise ValueError(f"request cannot hold {cutting}: stop strings cut reasoning")
         if fixed := sorted({"messages", "model", "n", "stream"} & self.request.keys()):

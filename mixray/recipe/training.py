@@ -25,6 +25,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "epochs": 2, "learning_rate": 1e-5, "schedule": "cosine", "warmup_share": 0.0, "batch_rows": 8, "max_tokens": 16384,
             "zero_stage": 3, "dtype": "bfloat16",
         },
+        # Table 6, as the cards of the released 14B and 32B students tell it: 4 devices x 1 example; rank and alpha are LLaMA-Factory's own.
+        "paper-lora": {
+            "epochs": 2, "learning_rate": 1e-4, "schedule": "cosine", "warmup_share": 0.1, "batch_rows": 4, "max_tokens": 16384,
+            "zero_stage": 3, "dtype": "bfloat16", "lora": {},
+        },
         # The released files: the pure arms 4 x 2 x 1 examples of at most 8,192 tokens; the mixes 4 x 5 x 4 packed sequences of 4,096.
         "released-yaml": {
             "epochs": 2, "learning_rate": 1e-5, "schedule": "cosine", "warmup_share": 0.0, "batch_rows": 8, "max_tokens": 8192,
@@ -58,7 +63,9 @@ class Lora(Part):
 class Train(Placed):
     """How every arm is trained: one block for all, since arms trained differently cannot be compared."""
 
-    preset: Literal["matched", "paper-table5", "released-yaml"] = Field("matched", description="what is not set here comes from it")
+    preset: Literal["matched", "paper-table5", "paper-lora", "released-yaml"] = Field(
+        "matched", description="what is not set here comes from it"
+    )
     epochs: PositiveInt = Field(2, description="paper Table 5")
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-5, description="paper Table 5")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="after the warm-up; cosine and linear end at zero")
@@ -163,6 +170,22 @@ class Train(Placed):
         changes = self.departures[name]
         if refused := {"departures", "preset"} & changes.keys():
             raise ValueError(f"departures.{name} cannot change {sorted(refused)}")
+        return self._changed(changes)
+
+    def for_student(self, changes: dict[str, Any]) -> Train:
+        """Return the settings of one student, of which `changes` are its own: alike in all its arms, but for the departures.
+
+        Raises:
+            ValueError: they are wrong.
+        """
+        if "departures" in changes:
+            raise ValueError("a student's own settings cannot have departures: those are of mixtures")
+        if not changes:
+            return self
+        own = self._changed({**PRESETS.get(changes.get("preset", ""), {}), **changes})
+        return own.model_copy(update={"departures": self.departures})
+
+    def _changed(self, changes: dict[str, Any]) -> Train:
         settings = self.model_dump(exclude={"departures", "preset"})
         batch = {key: None for key in ("batch_rows", "batch_tokens") if {"batch_rows", "batch_tokens"} & changes.keys()}
         return Train.model_validate({**settings, **batch, **changes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge
@@ -52,6 +52,8 @@ class Recipe(Part):
                 "students must name at least one that can be trained: one behind an endpoint is asked and never taught; "
                 "`mixray evaluate --endpoint` asks one alone"
             )
+        for name, student in self.students.items():
+            self._check_training_of(name, student)
         for name, blend in self.mixtures.items():
             for pool in blend.names:
                 if pool not in self.teachers:
@@ -74,3 +76,12 @@ class Recipe(Part):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other, got {list(self.seeds)}")
         return self
+
+    def _check_training_of(self, name: str, student: Student) -> None:
+        try:
+            self.train.for_student(student.train)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(".".join(["students", name, "train", *map(str, first["loc"])]) + f": {first['msg']}") from None
+        except ValueError as error:
+            raise ValueError(f"students.{name}.train: {error}") from None
