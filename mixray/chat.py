@@ -7,6 +7,7 @@ against it row by row, so a student is never trained on a prompt it will not see
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ PROBE = " Anna has 12 pears, buys 345 more\n\nand gives ⅓ away. How many are l
 PROBE_FILE = "prompt_probe.json"
 """In a trained student's folder: the token ids of `probes`, by name, as training fed them."""
 
+_LOADING = threading.Lock()
+"""transformers imports its parts as they are asked for: a second thread that asks meanwhile finds half a module."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -40,14 +44,15 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         MixrayError: there is none, or it has no chat template.
     """
-    from transformers import AutoTokenizer  # brings torch: seconds of which most processes need nothing
+    with _LOADING:
+        from transformers import AutoTokenizer  # brings torch: seconds of which most processes need nothing
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise MixrayError(
-            "A model cannot be loaded", seen=str(source), rule=str(error).splitlines()[0], do="check the model's path or id"
-        ) from error
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise MixrayError(
+                "A model cannot be loaded", seen=str(source), rule=str(error).splitlines()[0], do="check the model's path or id"
+            ) from error
     if not tokenizer.chat_template:
         raise MixrayError(
             "A tokenizer has no chat template", seen=str(source), do="use an instruct model, or add a chat template to its folder"

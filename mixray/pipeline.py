@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from mixray import evaluation, examine, mixing, overlaps, problems, report, serving, shifts, teachers, training
@@ -23,6 +24,7 @@ from mixray.runs import at_work
 from mixray.session import ray_session
 from mixray.store import Artefact, Store
 from mixray.teachers import pool_in_words, second_opinion
+from mixray.threads import side_by_side
 from mixray.verify import verify
 
 
@@ -86,12 +88,20 @@ def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> N
 
 def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Train every arm but the untouched ones, all with the same settings."""
-    for arm in graph.arms:
-        if arm.mix is None or arm.seed is None:
-            continue
-        line = display.stage(f"train {arm.name}")
-        out = training.run(store, arm.name, arm.mix.artefact, arm.model, arm.mix.train, arm.seed, line).outcome
-        line.finish(f"{out['num_steps']} steps, loss {out['first_loss']:.2f} to {out['last_loss']:.3f}")
+    taught = [arm for arm in graph.arms if arm.mix is not None]
+    missing = any(arm.trained is not None and not arm.trained.is_done() for arm in taught)
+    calls = [partial(train_student, arm, store, display) for arm in taught]
+    for _ in side_by_side(calls, most=training.arms_at_once(recipe.train) if missing else 1):
+        pass
+
+
+def train_student(arm: Arm, store: Store, display: Display) -> None:
+    """Train one arm."""
+    if arm.mix is None or arm.seed is None:
+        return
+    line = display.stage(f"train {arm.name}")
+    out = training.run(store, arm.name, arm.mix.artefact, arm.model, arm.mix.train, arm.seed, line).outcome
+    line.finish(f"{out['num_steps']} steps, loss {out['first_loss']:.2f} to {out['last_loss']:.3f}")
 
 
 def merge_students(graph: Graph, store: Store, display: Display) -> None:

@@ -14,14 +14,23 @@ from typing import Any
 TURN_SECONDS = 0.5
 
 
-def side_by_side(calls: Sequence[Callable[[], Any]], meanwhile: Callable[[], None] | None = None) -> Iterator[tuple[int, Any]]:
+def side_by_side(
+    calls: Sequence[Callable[[], Any]], meanwhile: Callable[[], None] | None = None, most: int | None = None
+) -> Iterator[tuple[int, Any]]:
     """Run calls at once; yield (number of the call, what it returned) as they end, and raise the first error.
 
     Args:
         calls: what to run, each on its own thread.
         meanwhile: called on the main thread about every half second.
+        most: how many run at a time, begun in their order; after an error none is begun. All at once where unset.
     """
     ended: queue.Queue[tuple[int, Any, BaseException | None]] = queue.Queue()
+    waiting = iter(enumerate(calls))
+
+    def begin() -> None:
+        for number, call in waiting:
+            threading.Thread(target=work, args=(number, call), daemon=True, name=f"mixray-side-{number}").start()
+            return
 
     def work(number: int, call: Callable[[], Any]) -> None:
         try:
@@ -29,8 +38,8 @@ def side_by_side(calls: Sequence[Callable[[], Any]], meanwhile: Callable[[], Non
         except BaseException as error:  # raised again on the main thread
             ended.put((number, None, error))
 
-    for number, call in enumerate(calls):
-        threading.Thread(target=work, args=(number, call), daemon=True, name=f"mixray-side-{number}").start()
+    for _ in calls[:most]:
+        begin()
     left = len(calls)
     while left:
         try:
@@ -42,4 +51,5 @@ def side_by_side(calls: Sequence[Callable[[], Any]], meanwhile: Callable[[], Non
         if error is not None:
             raise error
         left -= 1
+        begin()
         yield number, result

@@ -102,15 +102,17 @@ def _mixing(graph: Graph) -> Found:
 
 
 def _training(graph: Graph) -> Found:
-    """Arms are trained one after another: those of one setting are told once."""
+    """Return the trainings to come; those of one setting are told once, as many at most as there are arms of it at once."""
     seen: list[Train] = []
+    waiting = [arm.mix.train for arm in graph.arms if arm.mix and arm.trained and not arm.trained.is_done()]
     for arm in graph.arms:
         if arm.mix is None or arm.trained is None or arm.trained.is_done() or arm.mix.train in seen:
             continue
         train = arm.mix.train
         seen.append(train)
         stage = "train" if arm.mix.matched else f"train {arm.mix.name}"
-        yield stage, [_demand("workers", of_worker(train), train, *train.workers, "train")]
+        fewest, most = train.workers
+        yield stage, [_demand("workers", of_worker(train), train, fewest, most * min(train.arms_at_once, waiting.count(train)), "train")]
 
 
 def _examining(recipe: Recipe, graph: Graph) -> Found:

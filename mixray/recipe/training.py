@@ -107,6 +107,7 @@ class Train(Placed):
     workers: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(as_pair)] = Field(
         (1, 1), description="how many, or [fewest, most] on a cluster whose nodes come and go"
     )
+    arms_at_once: PositiveInt = Field(1, description="arms trained side by side, each by so many workers, where there is room")
     use_gpu: bool = False
     cpus_per_worker: Annotated[float, Field(gt=0)] = Field(1, description="that Ray reserves")
     node_wait_minutes: Annotated[float, Field(ge=0)] = Field(30, description="how long nodes of an autoscaling cluster may take to come up")

@@ -1,6 +1,7 @@
 """From a mixture to a student: tokens, the batch plan, DeepSpeed ZeRO training on Ray Train, a Hugging Face folder; merges of two."""
 
 from mixray.training import merging
+from mixray.training.fit import arms_at_once
 from mixray.training.stage import handle, run
 
-__all__ = ["handle", "merging", "run"]
+__all__ = ["arms_at_once", "handle", "merging", "run"]

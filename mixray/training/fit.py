@@ -121,6 +121,16 @@ def check_room(train: Train) -> None:
         raise _no_room(train)
 
 
+def arms_at_once(train: Train) -> int:
+    """Return how many arms are trained side by side: as many as the recipe says, but on a cluster of this process's own no more than fit.
+
+    Another cluster is asked for all; those it has no nodes for wait for the others.
+    """
+    if not is_private():
+        return train.arms_at_once
+    return max(1, min(train.arms_at_once, room_for(resources_of_nodes(train), resources(train)) // train.workers[0]))
+
+
 def wait_for_room(train: Train, progress: StageProgress) -> None:
     """Wait until the cluster's nodes can hold as many workers as there must be.
 

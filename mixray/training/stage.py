@@ -34,7 +34,7 @@ from mixray.training.tokens import TokenRows
 # What changes how a training runs but not what it computes, but for rounding, stays out of the hash.
 EXECUTION = {
     "preset", "departures", "zero_stage", "offload_optimizer", "offload_parameters", "gradient_checkpointing", "attention", "liger",
-    "loss_chunk_bytes", "micro_batch_tokens", "workers", "use_gpu", "cpus_per_worker", "node_wait_minutes", "max_failures",
+    "loss_chunk_bytes", "micro_batch_tokens", "arms_at_once", "workers", "use_gpu", "cpus_per_worker", "node_wait_minutes", "max_failures",
     "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "wandb", "mlflow", *PLACEMENT,
 }  # fmt: skip
 log = logging.getLogger("mixray.training")
