@@ -16,8 +16,8 @@ from rich.table import Table
 from mixray.errors import RecipeError
 from mixray.jobs import JOBS, made
 from mixray.options import AddressOption, JsonOption, RecipeArgument, SetOption, StorageOption, place_of
-from mixray.recipe import Recipe
-from mixray.recipe_file import parse_recipe, plain_recipe
+from mixray.recipe import Placed, Recipe
+from mixray.recipe_file import parse_part, parse_recipe, plain_recipe
 from mixray.store import Artefact, Store
 from mixray.terminal import harmless, print_table
 
@@ -44,10 +44,14 @@ def submit(
         list[str] | None, typer.Option(help="a variable sent along with its value, which the cluster keeps in the clear; repeatable")
     ] = None,
     shared_paths: Annotated[bool, typer.Option("--shared-paths", help="absolute paths in the recipe are the same files on nodes")] = False,
+    driver_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="of the node that the job's driver may run on; repeatable")
+    ] = None,
 ) -> None:
     """Run a recipe as a job on a Ray cluster; what is asked for twice is done once. The exit code is the job's."""
     if job not in JOBS:
         raise RecipeError("There is no such job", seen=job, rule=f"one of {', '.join(JOBS)}", do="pass another --job")
+    labels = _labels(driver_label or [])
     data = plain_recipe(recipe, overrides)
     loaded, place = parse_recipe(plain_recipe(recipe, overrides), []), _as_nodes_find_it(storage)
     there = None if further else _made(job, loaded, storage)  # the words after `--` may make it another recipe
@@ -57,7 +61,7 @@ def submit(
         return
     from mixray.submitting import Cluster, Order, runtime_environment, submitted
 
-    order = Order(job, loaded, data, place, tuple(further or ()), shared_paths)
+    order = Order(job, loaded, data, place, tuple(further or ()), shared_paths, labels)
     environment = functools.partial(runtime_environment, env, extra=extra, secrets=secret or (), sent=send_secret or ())
     cluster = Cluster(address)
     submission_id, how = submitted(cluster, order, environment, lambda: None if further else _is_made(job, loaded, storage))
@@ -68,6 +72,12 @@ def submit(
         print(submission_id)
         return
     _follow(cluster, submission_id)
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    """Return what was asked for of the driver's node, by Ray's rules for labels."""
+    pairs = [text.partition("=")[::2] for text in given]
+    return parse_part(Placed, {"labels": dict(pairs)}).labels
 
 
 def _made(job: str, recipe: Recipe, storage: str) -> Artefact | bool | None:

@@ -74,6 +74,20 @@ def test_status_counts_what_is_begun_and_leaves_it_as_it_is(recipe: Path, store:
     assert torn.exists(), "who looks on removes nothing"
 
 
+def test_a_bucket_alone_tells_how_far_a_recipe_is(recipe: Path, object_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    work = build_graph(load_recipe(recipe), object_store).asked["long"].work_path
+    with contextlib.suppress(ZeroDivisionError), Display(quiet=True) as display, runs.at_work(object_store, "small", display, False):
+        display.stage("teacher long").update(2, 8)
+        write_part(object_store, work, [trace(each, "right") for each in (0, 1)], Stamp("r", "a", 0.0, 0.0, 0.0))
+        raise ZeroDivisionError("by nought")
+    assert called("status", str(recipe), "--storage", object_store.url) == 0
+    told = capsys.readouterr().out
+    assert "begun: 2 problems, 2 traces, 2 right, 200 response tokens" in told
+    assert f"run {run_id()} on " in told
+    assert "by nought" in told
+    assert "teacher long: 2 of 8 since " in told
+
+
 def test_a_run_says_what_it_is_at_and_how_it_ended(
     recipe: Path, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

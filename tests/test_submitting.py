@@ -15,7 +15,7 @@ from mixray.entry import SECRETS
 from mixray.errors import ClusterError, RecipeError
 from mixray.jobs import JOBS
 from mixray.recipe_file import parse_recipe
-from mixray.submitting import ENVIRONMENTS, Order, exit_code, runtime_environment
+from mixray.submitting import ENVIRONMENTS, Cluster, Order, exit_code, runtime_environment, submitted
 from mixray.submitting.travel import MOST_BYTES, RECIPE, pack
 
 PACKAGE = Path(__file__).parents[1]
@@ -159,6 +159,23 @@ def test_every_job_has_its_script() -> None:
     assert {path.stem for path in (PACKAGE / "jobs").glob("*.py")} == set(JOBS)
 
 
+def test_the_drivers_node_may_be_chosen_and_is_no_part_of_what_is_asked_for(here: Path) -> None:
+    asked: list[dict[str, Any]] = []
+    cluster = Cluster.__new__(Cluster)
+    cluster.client = SimpleNamespace(list_jobs=list, submit_job=lambda **given: asked.append(given))  # type: ignore[assignment]
+    for labels in ({}, {"mixray/role": "worker"}):
+        sent = Order("run", order().recipe, recipe(), "s3://bucket/runs", driver_labels=labels)
+        assert sent.name == order().name
+        assert submitted(cluster, sent, lambda folder: {}, lambda: None) == (f"{sent.name}-1", "begun")
+    assert [given["entrypoint_label_selector"] for given in asked] == [None, {"mixray/role": "worker"}]
+    assert {given["entrypoint_num_cpus"] for given in asked} == {1}
+
+
+def test_a_label_that_selects_nothing_is_told_before_anything_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("submit", "tiny", "--driver-label", "worker") == RecipeError.exit_code
+    assert "does not select labels" in capsys.readouterr().err
+
+
 def test_what_nobody_answers_is_told_in_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--address", "http://127.0.0.1:9", "--storage", str(tmp_path))
     assert called("submit", "tiny", *arguments) == ClusterError.exit_code
@@ -167,3 +184,9 @@ def test_what_nobody_answers_is_told_in_one_message(tmp_path: Path, capsys: pyte
     assert len(told) == 2
     assert "seen: http://127.0.0.1:9: Failed to connect" in told[0]
     assert not list(tmp_path.iterdir())
+    assert "mixray: No job server answers" in told[0]
+
+
+def test_the_address_of_ray_client_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("jobs", "ls", "--address", "ray://127.0.0.1:10001") == ClusterError.exit_code
+    assert "not a job server's; seen: ray://127.0.0.1:10001; rule: a job server is at the dashboard's port" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from mixray.errors import ClusterError
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 _TAKEN = "already exists"
+_RAY_CLIENT = "ray://"
 
 
 class Cluster:
@@ -25,12 +26,19 @@ class Cluster:
         """Connect; without an address to RAY_API_SERVER_ADDRESS, RAY_ADDRESS or this machine.
 
         Raises:
-            ClusterError: nobody answers, or the token is missing or wrong.
+            ClusterError: nobody answers, the token is missing or wrong, or the address is no job server's.
         """
+        self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or "http://127.0.0.1:8265"
+        if self.address.startswith(_RAY_CLIENT):  # Ray would go through it, and wait for half a minute where nobody answers
+            raise ClusterError(
+                "An address is Ray Client's and not a job server's",
+                seen=self.address,
+                rule="a job server is at the dashboard's port, 8265 unless told otherwise",
+                do="pass --address http://HOST:8265, or set RAY_API_SERVER_ADDRESS",
+            )
         _say_token()
         from ray.job_submission import JobSubmissionClient
 
-        self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or "http://127.0.0.1:8265"
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # Ray heeds it, and RAY_ADDRESS, more than what it is given
         try:
             self.client: JobSubmissionClient = JobSubmissionClient(self.address)
@@ -69,8 +77,17 @@ class Cluster:
         except Exception as error:
             raise _unreachable(self.address, error) from error
 
-    def submit(self, submission_id: str, entrypoint: str, environment: Mapping[str, Any], metadata: Mapping[str, str]) -> bool:
+    def submit(
+        self, submission_id: str, entrypoint: str, environment: Mapping[str, Any], metadata: Mapping[str, str], labels: Mapping[str, str]
+    ) -> bool:
         """Submit a job whose driver takes one CPU; return False where a job of this id is there already.
+
+        Args:
+            submission_id: the job's id.
+            entrypoint: its command line.
+            environment: its runtime environment.
+            metadata: what the cluster keeps with it, for people.
+            labels: of the node that its driver may run on; any node where empty.
 
         Raises:
             ClusterError: the cluster refuses it.
@@ -82,6 +99,7 @@ class Cluster:
                 runtime_env=dict(environment),
                 metadata=dict(metadata),
                 entrypoint_num_cpus=1,
+                entrypoint_label_selector=dict(labels) or None,
             )
         except Exception as error:
             if _TAKEN in str(error) and submission_id in str(error):
@@ -123,9 +141,14 @@ def _say_token() -> None:
 
 def _unreachable(address: str, error: Exception) -> ClusterError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip(' ."')] or [type(error).__name__]
+    silent = isinstance(error, ConnectionError)
     return ClusterError(
-        "A cluster's job server does not do what it is asked",
+        "No job server answers" if silent else "A cluster's job server does not do what it is asked",
         seen=f"{address}: {lines[-1 if 'Traceback' in str(error) else 0][:500]}",
-        rule="it answers at --address, and takes the token of RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token",
-        do="check address, tunnel and token (cluster/ tells how)",
+        rule="a cluster is up, its job server within reach at --address"
+        if silent
+        else "it takes the token of RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, and runs the same Ray",
+        do="start a cluster, open the tunnel to it, or check --address (cluster/README.md tells how); `mixray run` needs none"
+        if silent
+        else "check address and token (cluster/README.md tells how)",
     )

@@ -38,6 +38,8 @@ class Order:
     further: tuple[str, ...] = ()
     """Further words for the job's command line."""
     shared_paths: bool = False
+    driver_labels: dict[str, str] = field(default_factory=dict)
+    """Of the node that the driver runs on; where a thing runs is not what it is, and the name does not tell."""
     files: list[Path] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ def submitted(
             if job is not None and job.status == "SUCCEEDED" and is_made() is not False:
                 return job.submission_id, "done"
             submission_id = f"{order.name}-{number + 1}"
-            if cluster.submit(submission_id, order.entrypoint, environment(name), order.metadata):
+            if cluster.submit(submission_id, order.entrypoint, environment(name), order.metadata, order.driver_labels):
                 return submission_id, "begun"
     raise ClusterError("A job could not be submitted: others were always faster", seen=order.name, do="see `mixray jobs ls`")
 

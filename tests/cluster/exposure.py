@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-EVERYWHERE = ("0.0.0.0", "::/0")
+EVERYWHERE = ("0.0.0.0", "::/0", "=::")
 PRIVATE_SERVICES = (None, "ClusterIP")
 OWN_PODS = ("app.kubernetes.io/part-of", "mixray")
 SECRET = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|aws_secret|RAY_AUTH_TOKEN=|sk-[A-Za-z0-9]{20}|hf_[A-Za-z0-9]{20}")
+AUTH_MODE = re.compile(r"RAY_AUTH_MODE[^a-z]+(?:value[^a-z]+)?([a-z]+)")
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
 
@@ -23,6 +24,7 @@ def exposed(document: dict[str, Any]) -> list[str]:
         "RayService": _ray_service,
     }  # fmt: skip
     found = [f"it holds what looks like a secret: {match}" for match in SECRET.findall(json.dumps(document))]
+    found += [f"RAY_AUTH_MODE is {mode}" for mode in AUTH_MODE.findall(json.dumps(document)) if mode != "token"]
     if "available_node_types" in document:
         return [*found, *_launcher(document)]
     kind = document.get("kind", "")
@@ -93,7 +95,8 @@ def _ray_job(document: dict[str, Any]) -> Iterator[str]:
 def _ray_service(document: dict[str, Any]) -> Iterator[str]:
     spec = document["spec"]
     yield from _cluster_spec(spec["rayClusterConfig"])
-    if spec.get("serveService", {}).get("spec", {}).get("type") not in PRIVATE_SERVICES:
+    service = spec.get("serveService", {}).get("spec", {})
+    if service.get("type") not in PRIVATE_SERVICES or service.get("externalIPs"):
         yield "the endpoint's service is open to the outside"
     if yaml.safe_load(spec["serveConfigV2"]).get("http_options", {}).get("host") not in ("0.0.0.0", "127.0.0.1"):
         yield "nobody knows where the endpoint listens"

@@ -157,6 +157,12 @@ def test_rows_are_the_golden_ones(store: Store, student_folder: Path, said: dict
     assert golden(made) == digest
 
 
+def test_a_mixture_on_a_bucket_is_the_one_of_a_folder(object_store: Store, store: Store, student_folder: Path) -> None:
+    there, here = (run(each, student_folder) for each in (object_store, store))
+    assert (there.label, golden(there)) == (here.label, GOLDENS[0])
+    there.verify()
+
+
 def test_layout_and_order_of_the_pools_change_nothing(tmp_path: Path, student_folder: Path) -> None:
     tables = [
         run(Store(str(tmp_path / str(number))), student_folder, 0.4, files=files, shuffle=shuffle).read_table()

@@ -81,6 +81,13 @@ def test_a_second_run_makes_nothing_and_the_same_scores_give_the_same_bytes(stor
         assert (again.local_folder() / name).read_bytes() == before[name][1], name
 
 
+def test_a_report_on_a_bucket_is_the_one_of_a_folder(object_store: Store, store: Store, quiet: StageProgress) -> None:
+    there, here = (run(each, made_up.arms(each), quiet) for each in (object_store, store))
+    assert there.label == here.label
+    for name in ("report.json", "report.md", "index.html"):
+        assert object_store.fs.cat_file(f"{there.path}/{name}") == (here.local_folder() / name).read_bytes(), name
+
+
 def test_other_settings_make_another_report(store: Store) -> None:
     arms = made_up.arms(store)
     handles = {

@@ -86,6 +86,16 @@ def test_traces_become_judged_rows_in_the_order_of_the_problems(importing: Impor
     assert not Path(pool.work_path).exists()
 
 
+def test_a_pool_on_a_bucket_is_the_one_of_a_folder(importing: Importing, object_store: Store) -> None:
+    given = [{"question": "three?", "response": RIGHT}, {"question": "one?", "response": WRONG}]
+    here = importing(given)
+    importing.store = object_store
+    there = importing.of(ImportedTeacher(traces=str(importing.folder / "1.jsonl")))
+    assert there.label == here.label
+    same = [name for name in TRACE.names if name in ("problem_id", "trace_id", "response", "verdict", "num_response_tokens")]
+    assert there.read_table().select(same).equals(here.read_table().select(same))
+
+
 def test_columns_may_be_called_anything_and_lie_deep(importing: Importing) -> None:
     row = {"meta": {"ask": "two?", "used": 7, "end": "length"}, "turns": [{"text": "two?"}, {"text": [{"text": WRONG}]}]}
     columns = {
