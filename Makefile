@@ -5,7 +5,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: install demo test lint bench soak
+.PHONY: install demo test lint bench soak lab
 
 install: $(STAMP)
 
@@ -22,6 +22,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(PY) tests/bench/run.py
+
+lab: $(STAMP)
+	@.venv/bin/mixray lab --storage runs/lab $(if $(QUICK),--quick) $(ARGS)
 
 soak: $(STAMP)
 	@$(PY) tests/soak.py

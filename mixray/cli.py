@@ -13,6 +13,7 @@ import typer
 from mixray.audit_cli import audit
 from mixray.errors import MixrayError, RecipeError
 from mixray.evaluate_cli import evaluate
+from mixray.lab_cli import lab
 from mixray.mixture_cli import mixture
 from mixray.options import SetOption, StorageOption, log_path
 from mixray.pool_cli import pool
@@ -33,7 +34,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status, submit, evaluate, audit, compare, serve):
+for command in (run, sweep, plan, status, submit, evaluate, audit, compare, serve, lab):
     app.command()(command)
 for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report), ("jobs", jobs)):
     app.add_typer(commands, name=name)

@@ -15,7 +15,18 @@ FLOOR = {
     "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement", "ids", "metrics", "runs",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
-COMMANDS = {"run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli", "submit_cli"}
+COMMANDS = {
+    "run_cli",
+    "pool_cli",
+    "mixture_cli",
+    "student_cli",
+    "evaluate_cli",
+    "audit_cli",
+    "report_cli",
+    "serve_cli",
+    "submit_cli",
+    "lab_cli",
+}
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
@@ -42,6 +53,8 @@ ALLOWED = {
     "audit_cli": FLOOR | STAGES | {"terminal", "options"},
     "report_cli": FLOOR | STAGES | {"terminal", "options"},
     "serve_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
+    "laboratory": FLOOR | STAGES | {"graph", "pipeline", "laboratory", "tiny"},
+    "lab_cli": FLOOR | {"graph", "pipeline", "laboratory", "terminal", "options"},
     "jobs": FLOOR | STAGES | {"graph", "pipeline"},
     "entry": FLOOR | {"jobs", "cli"},
     "submitting": FLOOR | {"submitting", "jobs", "entry", "terminal"},

@@ -51,6 +51,25 @@ def forced_rows(groups: Sequence[SeedGroup], statistics: Statistics) -> list[dic
     return rows
 
 
+def right_at(group: SeedGroup, benchmark: str, tokens: int) -> Block:
+    """Return the share right of each problem where a longer response is cut at so many tokens, of shape (seeds, problems).
+
+    Raises:
+        MixrayError: an arm was not made to answer there.
+    """
+    rows = []
+    for arm, answers in zip(group.arms, group.answers, strict=True):
+        shares = {} if arm.budgets is None else dict(_shares(answers, arm.budgets))
+        if (benchmark, tokens) not in shares:
+            raise MixrayError(
+                "An arm was not made to answer at a budget",
+                seen=f"{arm.name} at {tokens} tokens of {benchmark}",
+                do="add it to evaluate.budgets",
+            )
+        rows.append(shares[benchmark, tokens][0])
+    return np.stack(rows)
+
+
 def _budgets(artefact: Artefact) -> list[int]:
     return list(artefact.made_by["settings"]["budgets"])
 

@@ -80,11 +80,14 @@ def ordered(gaps: Sequence[Row]) -> list[Row]:
     return sorted(gaps, key=lambda gap: KINDS.index(gap["kind"]) if gap["kind"] in KINDS else len(KINDS))
 
 
-def forest(gaps: Sequence[Row], title: str) -> Picture:
-    """Draw gaps with their intervals about zero: filled where a difference is shown, a diamond where it holds jointly, hollow where not."""
+def forest(gaps: Sequence[Row], title: str, unit: str = "percentage points") -> Picture:
+    """Draw gaps with their intervals about zero: filled where a difference is shown, a diamond where it holds jointly, hollow where not.
+
+    Gaps are shares, drawn as percentage points; those in another `unit` are hundredths of it.
+    """
     left, right, bottom, parts = rows_frame([gap["name"].replace(" - ", " − ") for gap in gaps], 44, most=0.5)
     axis = svg.linear([0.0, *(100 * gap[end] for gap in gaps for end in ("low", "high"))], left + 6, right)
-    parts += svg.vertical_grid(axis, 0, bottom, "percentage points", svg.signed, most=7)
+    parts += svg.vertical_grid(axis, 0, bottom, unit, svg.signed, most=7)
     parts.append(svg.element("line", x1=axis.at(0), x2=axis.at(0), y1=0.0, y2=bottom, class_="zero"))
     for place, gap in enumerate(gaps):
         middle = ROW * (place + 0.5)

@@ -152,7 +152,13 @@ def top_tokens(told: Read, settings: Shifts) -> list[dict[str, Any]]:
 
 
 def top_words(told: Read, settings: Shifts) -> list[dict[str, Any]]:
-    """Return the words that shifted furthest, each as bad as its worst token; blanks and ends of turns are of no word."""
+    """Return the words that shifted furthest."""
+    _, names, ranks, shifts = words_said(told)
+    return _top("word", names, ranks, shifts, settings)
+
+
+def words_said(told: Read) -> tuple[Ints, NDArray[Any], Ints, Ints]:
+    """Return each word that was said: its response, itself, rank and shift of its worst token. Blanks and ends of turns are of none."""
     responses = np.repeat(np.arange(len(told.texts)), told.lengths)
     of_word = told.words >= 0
     keys, places = np.unique(np.stack([responses[of_word], told.words[of_word]], axis=1), axis=0, return_inverse=True)
@@ -160,8 +166,7 @@ def top_words(told: Read, settings: Shifts) -> list[dict[str, Any]]:
     np.maximum.at(ranks, places.reshape(-1), told.ranks[of_word])
     np.maximum.at(shifts, places.reshape(-1), told.shifts[of_word])
     said = [text.split() for text in told.texts]
-    names = np.array([_bare(said[response][place]) for response, place in keys.tolist()], dtype=object)
-    return _top("word", names, ranks, shifts, settings)
+    return keys[:, 0], np.array([_bare(said[response][place]) for response, place in keys.tolist()], dtype=object), ranks, shifts
 
 
 def _bare(word: str) -> str:

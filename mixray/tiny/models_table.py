@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mixray.recipe import Train
+from mixray.tiny.styles import STYLES
 
 HEAD_SIZE = 32
 """vLLM's kernels are happiest with it."""
@@ -53,10 +54,10 @@ class TinyModel:
         )
 
 
-def _base(scale: int) -> tuple[Lesson, ...]:
+def _base(scale: int, num_drills: int | None = None) -> tuple[Lesson, ...]:
     """Number facts, and problems of one or two steps in every style: what a student knows before it is taught."""
     return (
-        Lesson("drill", 4 * scale, (3, 8)),
+        Lesson("drill", 4 * scale if num_drills is None else num_drills, (3, 8)),
         Lesson("short", 4 * scale, (1, 2)),
         Lesson("long", 4 * scale, (1, 2)),
         Lesson("large", scale, (1, 2)),
@@ -64,9 +65,20 @@ def _base(scale: int) -> tuple[Lesson, ...]:
     )
 
 
+def _everyday(num_rows: int) -> tuple[Lesson, ...]:
+    """Whole problems in every style."""
+    return tuple(Lesson(style, num_rows, (1, 5)) for style in STYLES)
+
+
 MODELS = {
+    "student-xs": TinyModel(_base(1_400), learning_rate=4e-3, max_tokens=256, width=64, num_layers=2),
     "student-s": TinyModel(_base(1_400), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
     "student-m": TinyModel(_base(1_400), learning_rate=2e-3, max_tokens=256, width=128, num_layers=4),
+    # As student-s, but for how many number facts it was drilled in: the tiny world's domain knowledge.
+    "student-s-novice": TinyModel(_base(1_400, num_drills=700), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
+    "student-s-expert": TinyModel(_base(1_400, num_drills=16_800), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
+    # What an instruct model is to a base model: it has met the whole task before, briefly and in everybody's style.
+    "student-s-instruct": TinyModel(_everyday(500), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-s"),
     "short": TinyModel((Lesson("short", 3_500, (1, 5)),), learning_rate=1.5e-3, max_tokens=256, batch_rows=16, start="student-m"),
     "long": TinyModel((Lesson("long", 7_000, (1, 5)),), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-m"),
     "large": TinyModel((Lesson("large", 24_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="student-m"),

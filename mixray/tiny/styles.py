@@ -20,6 +20,10 @@ SPOKEN = {
     "/": "we halve {before}",
 }
 STYLES = ("long", "short", "large", "small")
+STYLE_WORDS = frozenset(
+    ("Let", "me", "think", "Wait", "that", "is", "wrong", "Check", "not", "good", "Again", "So", "the", "answer", "has", "at", "first")
+)
+"""Words of the long style that are there whatever the problem: neither its numbers, names and things, nor what is done with them."""
 
 
 def write(style: str, problem: Problem) -> str:

@@ -1,0 +1,7 @@
+"""The laboratory: what the paper and its neighbours claim, held against the tiny world; `docs/laboratory.md` is what it writes."""
+
+from mixray.laboratory.claims import CLAIMS, Claim
+from mixray.laboratory.findings import Finding, find
+from mixray.laboratory.notebook import Notebook
+
+__all__ = ["CLAIMS", "Claim", "Finding", "Notebook", "find"]

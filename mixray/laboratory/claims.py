@@ -1,0 +1,227 @@
+"""What is claimed, by whom, which recipe tests it here, and which contrasts decide. Data only; written down before anything was measured.
+
+Contrasts are written as in `report/contrasts.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mixray.report import Measure
+
+Sign = Literal["above", "below", "differs"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One contrast and what the claim says of it."""
+
+    terms: str
+    says: Sign
+    measure: Measure = "accuracy"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim.
+
+    Attributes:
+        name: of its row, its plots and its place on the page.
+        title: in a few words.
+        says: the claim in a sentence.
+        source: who says so, and where.
+        recipe: the shipped recipe that tests it.
+        deciding: the contrasts that decide.
+        beside: contrasts told beside them that decide nothing.
+        pictures: which plots of the report stand in the page, beside that of the contrasts.
+        takes_any: whether one deciding contrast is enough; else all must hold.
+        quick: whether it belongs to the quick subset.
+    """
+
+    name: str
+    title: str
+    says: str
+    source: str
+    recipe: str
+    deciding: tuple[Wanted, ...]
+    beside: tuple[Wanted, ...] = ()
+    pictures: tuple[Literal["alpha", "scaling", "words"], ...] = ()
+    takes_any: bool = False
+    quick: bool = False
+
+
+def _gap(student: str, hard: str, easy: str) -> str:
+    return f"{student}/{hard} - {student}/{easy}"
+
+
+def _gaps_apart(one: str, other: str, hard: str, easy: str) -> str:
+    """Return by how much one student's gap is above another's."""
+    return f"{_gap(one, hard, easy)} - {other}/{hard} + {other}/{easy}"
+
+
+PAPER = (
+    Claim(
+        "gap-long", "Small students learn less from long traces", "Small students are better taught short traces than long ones, and the "
+        "gap shrinks or turns with size.", "Takeaway 1; Table 1, Figure 2", "lab/gap-long",
+        (
+            Wanted(_gap("student-xs", "long", "short"), "below"),
+            Wanted(_gap("student-s", "long", "short"), "below"),
+            Wanted(_gaps_apart("student-m", "student-xs", "long", "short"), "above"),
+        ),
+        (Wanted(_gap("student-m", "long", "short"), "above"),),
+        pictures=("scaling",),
+    ),
+    Claim(
+        "gap-large", "Small students learn less from large teachers", "The smallest students are better taught by a small teacher than by "
+        "a large one, and the gap turns with size.", "Takeaway 2; Table 2, Figure 3", "lab/gap-large",
+        (
+            Wanted(_gap("student-xs", "large", "small"), "below"),
+            Wanted(_gaps_apart("student-m", "student-xs", "large", "small"), "above"),
+        ),
+        (Wanted(_gap("student-s", "large", "small"), "below"), Wanted(_gap("student-m", "large", "small"), "above")),
+        pictures=("scaling",),
+    ),
+    Claim(
+        "knowledge", "Domain knowledge makes the gap smaller", "A student that knows more of the domain has a smaller long gap and a "
+        "smaller large-teacher gap than one that knows less.", "Takeaway 3; Figure 4", "lab/knowledge",
+        (
+            Wanted(_gaps_apart("student-s-expert", "student-s-novice", "long", "short"), "above"),
+            Wanted(_gaps_apart("student-s-expert", "student-s-novice", "large", "small"), "above"),
+        ),
+        tuple(
+            Wanted(_gap(f"student-s-{which}", hard, easy), "below")
+            for hard, easy in (("long", "short"), ("large", "small"))
+            for which in ("novice", "expert")
+        ),
+    ),
+    Claim(
+        "base-instruct", "Base students have the larger gap", "A base student's gaps are more negative than those of an instruct student "
+        "made from it.", "Takeaway 4; Figure 5", "lab/base-instruct",
+        (
+            Wanted(_gaps_apart("student-s", "student-s-instruct", "long", "short"), "below"),
+            Wanted(_gaps_apart("student-s", "student-s-instruct", "large", "small"), "below"),
+        ),
+        tuple(
+            Wanted(_gap(student, hard, easy), "below")
+            for hard, easy in (("long", "short"), ("large", "small"))
+            for student in ("student-s", "student-s-instruct")
+        ),
+    ),
+    Claim(
+        "shifts", "What shifts is style", "Of a student taught long traces, words of style shift more often than words of content.",
+        "Takeaway 5; Figures 8 to 12", "lab/shifts",
+        (Wanted("student-s/long", "above", "style"),), pictures=("words",), quick=True,
+    ),
+    Claim(
+        "mix", "A mix beats either source alone", "A fifth of long traces beats long and short traces alone; a fifth of the large "
+        "teacher's beats the large and the small teacher's alone.", "Takeaway 6; Table 3", "lab/mix",
+        tuple(
+            Wanted(f"student-s/{mix} - student-s/{single}", "above")
+            for mix, singles in (("mix-0.2", ("short", "long")), ("size-0.2", ("small", "large")))
+            for single in singles
+        ),
+        quick=True,
+    ),
+    Claim(
+        "alpha", "An alpha of 0.2 is best", "Of the mixing weights 0, 0.2, 0.4, 0.6, 0.8 and 1 the best is 0.2, for long traces and for a "
+        "large teacher.", "Figure 6", "lab/alpha",
+        tuple(
+            Wanted(f"student-s/{blend}-0.2 - student-s/{other}", "above")
+            for blend, others in (("mix", ("short", "mix-0.4", "mix-0.6", "mix-0.8", "long")),
+                                  ("size", ("small", "size-0.4", "size-0.6", "size-0.8", "large")))
+            for other in others
+        ),
+        pictures=("alpha",),
+    ),
+    Claim(
+        "lengths", "Long traces make long answers", "Students taught long traces answer at greater length than those taught a mix, and "
+        "these at greater length than those taught short ones.", "Section 4.2, Figure 7", "lab/mix",
+        (
+            Wanted("student-s/long - student-s/mix-0.2", "above", "tokens"),
+            Wanted("student-s/mix-0.2 - student-s/short", "above", "tokens"),
+        ),
+        quick=True,
+    ),
+)  # fmt: skip
+
+
+CONTROLS = (
+    Claim(
+        "matched", "The published mixes were trained otherwise", "A mix trained in steps of 80 rows beside pure arms in steps of 8 does "
+        "better than the same mix trained as they are.", "control C1; the released settings", "lab/matched",
+        (Wanted("student-s/mix80 - student-s/mix-0.2", "above"),),
+        (Wanted("student-s/mix80 - student-s/short", "above"), Wanted("student-s/mix-0.2 - student-s/short", "above")),
+    ),
+    Claim(
+        "tokens", "A fifth of what?", "A share of 0.2 by tokens gives another student than a share of 0.2 by rows.", "control C2",
+        "lab/tokens", (Wanted("student-s/by-tokens - student-s/mix-0.2", "differs"),),
+    ),
+    Claim(
+        "sharing", "Who gets which problem", "How problems are shared between two pools changes the student.", "control C3", "lab/sharing",
+        tuple(Wanted(f"student-s/{other} - student-s/mix-0.2", "differs") for other in ("disjoint", "paired", "independent")),
+        takes_any=True,
+    ),
+    Claim(
+        "too-long", "Cutting is worse than dropping", "A student taught long traces cut at a limit is worse than one for whom those beyond "
+        "the limit are left out.", "control C4; W2", "lab/too-long",
+        (Wanted("student-s/cut - student-s/dropped", "below"),),
+        (Wanted("student-s/cut - student-s/dropped", "above", "tokens"), Wanted("student-s/dropped - student-s/long", "differs")),
+    ),
+    Claim(
+        "scale", "More data closes the long gap", "With four times the problems the gap of long against short traces is less negative.",
+        "control C7; Through the Valley (2506.07712)", "lab/scale",
+        (Wanted(
+            "student-s/full-long - student-s/full-short - student-s/quarter-long + student-s/quarter-short", "above"),),
+        tuple(Wanted(f"student-s/{size}-long - student-s/{size}-short", "below") for size in ("quarter", "half", "full")),
+    ),
+    Claim(
+        "order", "Easy first, hard later", "Rows of the easy pool first, or a share of hard rows that grows, do better than the same share "
+        "shuffled.", "control C8; curriculum distillation (EMNLP 2025)", "lab/order",
+        (Wanted("student-s/easy-first - student-s/mix-0.2", "above"), Wanted("student-s/staged - student-s/mix-0.2", "above")),
+        (Wanted("student-s/hard-first - student-s/mix-0.2", "below"),),
+        takes_any=True,
+    ),
+    Claim(
+        "lora", "Adapters change the gap", "With adapters in the place of all weights the gap of long against short traces is another.",
+        "control C9; Tables 1 and 2 change the method at 14B", "lab/lora",
+        (Wanted(_gaps_apart("student-s-lora", "student-s", "long", "short"), "differs"),),
+        (Wanted(_gap("student-s-lora", "long", "short"), "below"), Wanted(_gap("student-s", "long", "short"), "below")),
+    ),
+)  # fmt: skip
+
+
+FOLLOW_UPS = (
+    Claim(
+        "merge", "The twin in weight space", "Merging the long and the short student at alpha 0.2 gives another accuracy than mixing their "
+        "traces at 0.2.", "Long-to-Short by Model Merging (2503.20641)", "lab/merge",
+        (Wanted("student-s/soup-0.2 - student-s/mix-0.2", "differs"),),
+        (Wanted("student-s/soup-0.2 - student-s/short", "above"), Wanted("student-s/soup-0.2 - student-s/mix-0.2", "differs", "tokens")),
+    ),
+    Claim(
+        "tags", "One student, two modes", "A student taught a mix with mode tags answers at greater length with the long tag than with the "
+        "short one.", "Thinkless (2505.13379)", "lab/tags",
+        (Wanted("student-s/tagged@think - student-s/tagged@brief", "above", "tokens"),),
+        (Wanted("student-s/tagged@think - student-s/tagged@brief", "differs"),),
+    ),
+    Claim(
+        "fit", "Hard traces where they fit", "Giving the hard traces to the problems where they fit the student best does better than "
+        "giving them to any.", "Rank-Surprisal Ratio (2601.14249)", "lab/fit",
+        (Wanted("student-s/fitting - student-s/mix-0.2", "above"),),
+    ),
+    Claim(
+        "best-of-n", "The shortest of several", "Of several right samples of a long trace the shortest teaches better than the longest.",
+        "Towards Widening the Distillation Bottleneck (2503.01461)", "lab/best-of-n",
+        (Wanted("student-s/shortest - student-s/longest", "above"),),
+        (Wanted("student-s/shortest - student-s/longest", "below", "tokens"),),
+    ),
+    Claim(
+        "budget", "A budget costs accuracy", "A student taught long traces that is made to answer after 96 tokens is right less often than "
+        "one that may go on.", "Making Small Language Models Efficient Reasoners (2505.07961)", "lab/budget",
+        (Wanted("student-s/long@tiny<96 - student-s/long", "below"),),
+        (Wanted("student-s/short@tiny<96 - student-s/short", "below"), Wanted("student-s/long@tiny<192 - student-s/long", "below")),
+    ),
+)  # fmt: skip
+
+CLAIMS = {claim.name: claim for claim in (*PAPER, *CONTROLS, *FOLLOW_UPS)}
+GROUPS = {"The paper": PAPER, "What the paper does not control": CONTROLS, "What others propose": FOLLOW_UPS}

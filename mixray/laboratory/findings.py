@@ -1,0 +1,135 @@
+"""What a recipe's arms say of a claim: the contrasts with their intervals, and a verdict that follows from them alone.
+
+In: a claim, the graph of its recipe, finished, and its report. Out: a `Finding`, as plain as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mixray import report
+from mixray.graph import Graph
+from mixray.laboratory.claims import Claim, Wanted
+from mixray.pipeline import told_of
+from mixray.recipe import Recipe
+from mixray.store import Artefact
+from mixray.tiny.styles import STYLE_WORDS
+
+State = Literal["as said", "against", "open"]
+Verdict = Literal["shown here", "not shown here", "contradicted here"]
+
+
+@dataclass(frozen=True)
+class Contrasted:
+    """One contrast: what it came to at `confidence`, and whether that is what the claim says of it."""
+
+    terms: str
+    measure: report.Measure
+    says: str
+    deciding: bool
+    confidence: float
+    value: float
+    low: float
+    high: float
+    detectable: float
+    state: State
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one claim came to. `arms` are rows of the report: accuracy with interval, tokens, cut-offs."""
+
+    claim: str
+    recipe: str
+    report: str
+    verdict: Verdict
+    contrasts: list[Contrasted]
+    arms: list[dict[str, Any]]
+    words: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, told: dict[str, Any]) -> Finding:
+        """Return what `as_json` wrote down."""
+        return cls(**{**told, "contrasts": [Contrasted(**each) for each in told["contrasts"]]})
+
+
+def find(claim: Claim, recipe: Recipe, graph: Graph, made: Artefact) -> Finding:
+    """Hold a claim against the arms of its recipe.
+
+    Raises:
+        MixrayError: the recipe does not have the arms that the claim names.
+    """
+    groups = report.read_groups([told_of(arm) for arm in graph.arms])
+    told = made.read_json("report.json")
+    contrasts = [_contrasted(wanted, True, claim, recipe, graph, groups) for wanted in claim.deciding]
+    contrasts += [_contrasted(wanted, False, claim, recipe, graph, groups) for wanted in claim.beside]
+    return Finding(
+        claim.name, claim.recipe, made.label, verdict(claim, [each.state for each in contrasts if each.deciding]), contrasts,
+        [_arm(row, told["headline"]) for row in told["groups"]], _words(told["shifts"]) if "words" in claim.pictures else [],
+    )  # fmt: skip
+
+
+def _contrasted(
+    wanted: Wanted, deciding: bool, claim: Claim, recipe: Recipe, graph: Graph, groups: Sequence[report.SeedGroup]
+) -> Contrasted:
+    settings = recipe.report
+    if deciding and claim.takes_any:  # one of k is enough, and each may be shown by chance (Bonferroni)
+        settings = settings.model_copy(update={"confidence": 1 - (1 - settings.confidence) / len(claim.deciding)})
+    if wanted.measure == "style":
+        shifts = [arm.shifts for arm in graph.arms if arm.mix and arm.shifts and f"{arm.student}/{arm.mix.name}" == wanted.terms]
+        rank = recipe.shifts.marginal_rank if recipe.shifts else 0
+        found = report.style_shift(shifts, STYLE_WORDS, rank, settings.confidence)
+    else:
+        found = report.estimate(wanted.terms, wanted.measure, groups, settings, recipe.seed)
+    return Contrasted(
+        wanted.terms, wanted.measure, wanted.says, deciding, settings.confidence, found.value, found.low, found.high, found.detectable,
+        state_of(wanted.says, found.low, found.high),
+    )  # fmt: skip
+
+
+def state_of(says: str, low: float, high: float) -> State:
+    """Return whether an interval is where a claim says, on the other side of zero, or holds it."""
+    if low <= 0 <= high:
+        return "open"
+    return "as said" if says == "differs" or (low > 0) == (says == "above") else "against"
+
+
+def verdict(claim: Claim, states: Sequence[State]) -> Verdict:
+    """Return what follows of the deciding contrasts."""
+    if claim.takes_any:
+        return "shown here" if "as said" in states else "contradicted here" if set(states) == {"against"} else "not shown here"
+    return "shown here" if set(states) == {"as said"} else "contradicted here" if "against" in states else "not shown here"
+
+
+def _arm(row: dict[str, Any], headline: str) -> dict[str, Any]:
+    overall = row["overall"]
+    return {
+        "student": row["student"],
+        "label": row["label"],
+        "alpha": row["alpha"],
+        "num_seeds": len(row["seeds"]),
+        "matched": row["matched"],
+        "benchmark": headline,
+        **{key: overall[key] for key in ("accuracy", "low", "high", "truncated_share", "num_problems")},
+        "mean_response_tokens": row["mean_response_tokens"],
+    }
+
+
+def _words(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "student": row["student"],
+            "label": row["label"],
+            "shifted": row["shifted"],
+            "low": row["low"],
+            "high": row["high"],
+            "words": [[top["word"], top["mean_shift"]] for top in row["top_words"][:8]],
+        }
+        for row in rows
+    ]

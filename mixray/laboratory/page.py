@@ -1,0 +1,171 @@
+"""The laboratory's page: what is claimed, what was found, and how sure that is. Pure: findings in, Markdown and pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mixray import report
+from mixray.laboratory.claims import CLAIMS, GROUPS, Claim
+from mixray.laboratory.findings import Contrasted, Finding
+
+HEAD = """# The laboratory
+
+What *Small Models Struggle to Learn from Strong Reasoners* and its neighbours claim, held against the tiny world: word problems with exact
+answers, teachers and students of 0.1 to 0.8 M parameters ([mixray/tiny](../mixray/tiny)), which train for seconds. Every claim has a recipe
+in [mixray/recipes/lab](../mixray/recipes/lab), and was written down with the contrasts that decide it in
+[claims.py](../mixray/laboratory/claims.py) before it was measured. This page is written by `make lab`; nobody edits it.
+
+**How to read it.** A difference is taken problem by problem and seed by seed, with a 95 % interval over problems and training seeds. *Shown
+here*: every deciding interval lies where the claim says. *Contradicted here*: one lies on the other side. *Not shown here*: neither; the
+smallest difference that would have been shown, four times in five, stands beside it. A tiny world is no large one: a claim that is
+contradicted here may hold for real models, and the same recipe asks them ([mixray/recipes/paper](../mixray/recipes/paper)).
+"""
+MARKS = {"as said": "as claimed", "against": "the other way", "open": "not shown"}
+SAYS = {"above": "> 0", "below": "< 0", "differs": "≠ 0"}
+
+
+def pictures(claim: Claim, finding: Finding, told: Mapping[str, Any]) -> dict[str, report.Picture]:
+    """Return a claim's pictures by file name: the contrasts, and those of its report that it asks for."""
+    found = {}
+    for measure in dict.fromkeys(each.measure for each in finding.contrasts):
+        rows = [_row(each) for each in finding.contrasts if each.measure == measure]
+        unit = "tokens" if measure == "tokens" else "percentage points"
+        found[claim.name if measure == finding.contrasts[0].measure else f"{claim.name}-{measure}"] = report.forest(rows, claim.title, unit)
+    if "alpha" in claim.pictures:
+        for student, blend in dict.fromkeys((row["student"], row["blend"]) for row in told["groups"] if row["alpha"] is not None):
+            groups = [row for row in told["groups"] if (row["student"], row["blend"]) == (student, blend)]
+            untouched = next(row for row in told["groups"] if row["student"] == student and row["mixture"] is None)
+            title = f"{student}: accuracy against alpha, {blend}"
+            groups.sort(key=lambda row: float(row["alpha"]))
+            found[f"{claim.name}-{blend}"] = report.curve(groups, untouched, told["headline"], title)
+    if "scaling" in claim.pictures:
+        rows = [row for row in told["scaling"] if row["kind"] == "hard - easy" and row["benchmark"] == told["headline"]]
+        found |= {f"{claim.name}-size": report.scaling(row, f"{row['name']}, by the student's size") for row in rows[:1]}
+    return found
+
+
+def _row(each: Contrasted) -> dict[str, Any]:
+    scale = 100 if each.measure == "tokens" else 1
+    ends = {"difference": each.value / scale, "low": each.low / scale, "high": each.high / scale}
+    return {"name": short(each.terms), **ends, "verdict": MARKS[each.state], "holds_jointly": each.deciding}
+
+
+def render(findings: Mapping[str, Finding], seconds: Mapping[str, float], machine: str, there: Collection[str]) -> str:
+    """Return the whole page.
+
+    Args:
+        findings: by claim.
+        seconds: that each recipe took, by the clock.
+        machine: on what.
+        there: the names of the pictures that are there.
+    """
+    parts = [HEAD, _summary(findings), _cost(seconds, machine)]
+    for title, claims in GROUPS.items():
+        parts.append(f"## {title}\n")
+        parts += [_section(claim, findings.get(claim.name), there) for claim in claims]
+    return "\n".join([*parts, _origins(findings)])
+
+
+def _summary(findings: Mapping[str, Finding]) -> str:
+    lines = ["| claim | source | here | the deciding difference furthest from the claim |", "|---|---|---|---|"]
+    for claim in CLAIMS.values():
+        finding = findings.get(claim.name)
+        what = f"**{finding.verdict}**" if finding else "not run yet"
+        lines.append(f"| [{claim.title}](#{claim.name}) | {claim.source} | {what} | {_weakest(finding) if finding else ''} |")
+    decided = [each for finding in findings.values() for each in finding.contrasts if each.deciding]
+    by_chance = sum(1 - each.confidence for each in decided)
+    return "\n".join([
+        *lines, "",
+        f"{len(decided)} contrasts decide. Were nothing different, about {by_chance:.1f} of them would be shown by chance, half of these "
+        "as claimed.\n",
+    ])  # fmt: skip
+
+
+def _weakest(finding: Finding) -> str:
+    """Return the deciding contrast that supports the claim least, with the smallest difference it could have shown where it shows none."""
+    deciding = [each for each in finding.contrasts if each.deciding]
+    order = {"against": 0, "open": 1, "as said": 2}
+    each = min(deciding, key=lambda each: (order[each.state], -each.detectable))
+    tail = f"; {amount(each.measure, each.detectable)} would have been shown" if each.state == "open" else ""
+    return f"{short(each.terms)}: {interval(each)}{tail}"
+
+
+def _cost(seconds: Mapping[str, float], machine: str) -> str:
+    if not seconds:
+        return ""
+    hours = sum(seconds.values()) / 3600
+    return f"**What it took**: {hours:.1f} hours by the clock on {machine}, for {len(seconds)} recipes that share what they can.\n"
+
+
+def _section(claim: Claim, finding: Finding | None, there: Collection[str]) -> str:
+    lines = [f'<a id="{claim.name}"></a>\n### {claim.title}\n', f"{claim.says} *({claim.source}; recipe `{claim.recipe}`)*\n"]
+    if finding is None:
+        return "\n".join([*lines, "Not run yet.\n"])
+    several = " One of them is enough, so each is held at a higher confidence." if claim.takes_any else ""
+    lines.append(f"**{finding.verdict.capitalize()}.**{several}\n")
+    lines += ["| difference | of | claimed | here, with its interval | | could have shown |", "|---|---|---|---|---|---|"]
+    for each in finding.contrasts:
+        name = f"**{short(each.terms)}**" if each.deciding else short(each.terms)
+        could = amount(each.measure, each.detectable)
+        lines.append(f"| {name} | {each.measure} | {SAYS[each.says]} | {interval(each)} | {MARKS[each.state]} | {could} |")
+    named = sorted(name for name in there if name == claim.name or (name.startswith(f"{claim.name}-") and _owner(name) == claim.name))
+    lines += ["", *(f"![{claim.title}](laboratory/{name}.svg)\n" for name in named), *_arms(finding.arms), *_words(finding.words)]
+    return "\n".join(lines)
+
+
+def _owner(name: str) -> str:
+    """Return the claim that a picture is of: the longest that begins its name."""
+    return max((claim for claim in CLAIMS if name == claim or name.startswith(f"{claim}-")), key=len)
+
+
+def _arms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| student | taught | seeds | right, 95 % interval | tokens per answer | cut off |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        star = "" if row["matched"] else " \\*"
+        lines.append(
+            f"| {row['student']} | {row['label']}{star} | {row['num_seeds']} | {_share(row, 'accuracy')} "
+            f"| {row['mean_response_tokens']:.0f} | {100 * row['truncated_share']:.1f} % |"
+        )
+    if not all(row["matched"] for row in rows):
+        lines += ["", "\\* trained with other settings than the rest."]
+    return [*lines, ""]
+
+
+def _share(row: Mapping[str, Any], name: str) -> str:
+    return f"{100 * row[name]:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    lines = ["| student | taught | tokens shifted | words that moved most, with their mean shift in ranks |", "|---|---|---|---|"]
+    for row in rows:
+        words = ", ".join(f"`{word}` {shift:.0f}" for word, shift in row["words"])
+        lines.append(f"| {row['student']} | {row['label']} | {_share(row, 'shifted')} | {words} |")
+    return [*lines, ""]
+
+
+def _origins(findings: Mapping[str, Finding]) -> str:
+    lines = ["## Where the numbers come from\n", "| claim | recipe | report |", "|---|---|---|"]
+    lines += [f"| {name} | `{findings[name].recipe}` | `{findings[name].report}` |" for name in CLAIMS if name in findings]
+    return "\n".join([*lines, ""])
+
+
+def interval(each: Contrasted) -> str:
+    """Return `-12.3 [-15.0, -9.1] points`."""
+    if each.measure == "tokens":
+        return f"{each.value:+.1f} [{each.low:+.1f}, {each.high:+.1f}] tokens"
+    return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}] points"
+
+
+def amount(measure: str, value: float) -> str:
+    """Return `4.2 points`, or tokens."""
+    return f"{value:.1f} tokens" if measure == "tokens" else f"{100 * value:.1f} points"
+
+
+def short(terms: str) -> str:
+    """Return a contrast as a table tells it: the student once where it is the only one, a minus that is one."""
+    students = {term.rpartition("/")[0] for term in terms.split()[0::2]}
+    plain = terms.replace(f"{next(iter(students))}/", "") if len(students) == 1 else terms.replace("/", " ")
+    return plain.replace(" - ", " − ")
