@@ -20,6 +20,7 @@ from mixray.pool_cli import pool
 from mixray.progress import Display
 from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
+from mixray.recipes_cli import recipes
 from mixray.report_cli import compare, report
 from mixray.run_cli import plan, run, status, sweep
 from mixray.serve_cli import serve
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 tiny = typer.Typer(help="The tiny world: the micro-models that ship with mixray.")
-for command in (run, sweep, plan, status, submit, evaluate, audit, compare, serve, lab):
+for command in (recipes, run, sweep, plan, status, submit, evaluate, audit, compare, serve, lab):
     app.command()(command)
 for name, commands in (("tiny", tiny), ("pool", pool), ("mixture", mixture), ("student", student), ("report", report), ("jobs", jobs)):
     app.add_typer(commands, name=name)

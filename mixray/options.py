@@ -12,7 +12,9 @@ from mixray.errors import MixrayError
 from mixray.store import Artefact
 from mixray.terminal import new_log_path
 
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (tiny)")]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (`mixray recipes` lists them)")
+]
 StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
 AddressOption = Annotated[

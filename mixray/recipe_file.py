@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,29 @@ from pydantic import ValidationError
 
 from mixray.errors import RecipeError
 from mixray.recipe import KINDS_OF_TEACHER, Part, Recipe, nearest
+from mixray.recipe.overrides import overridden
 
 
 def shipped_recipes() -> list[str]:
-    """Return the names of the recipes inside the package."""
-    folder = resources.files("mixray") / "recipes"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    """Return the names of the recipes inside the package: `tiny`, and `paper/e1-long-gap` of those in a folder."""
+    return sorted(_named(resources.files("mixray") / "recipes"))
+
+
+def headline(name: str) -> str:
+    """Return the first line of a shipped recipe's comment, which says what it is for."""
+    return _shipped(name).partition("\n")[0].removeprefix("#").strip()
+
+
+def _named(folder: Traversable, above: str = "") -> Iterator[str]:
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _named(item, f"{above}{item.name}/")
+        elif item.name.endswith(".yaml"):
+            yield above + item.name.removesuffix(".yaml")
+
+
+def _shipped(name: str) -> str:
+    return resources.files("mixray").joinpath("recipes", *f"{name}.yaml".split("/")).read_text(encoding="utf-8")
 
 
 def load_recipe(source: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -55,13 +74,6 @@ def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
         raise _explain(error) from None
 
 
-def overridden(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Return plain data with `key=value` overrides applied to it, in place."""
-    for override in overrides:
-        _apply(data, override)
-    return data
-
-
 def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | None = None) -> Any:
     """Validate one piece of a recipe, given on a command line; what is None is left to its default.
 
@@ -69,10 +81,8 @@ def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | No
         RecipeError: a key is unknown, or a value breaks its rule.
     """
     data = {key: value for key, value in data.items() if value is not None}
-    for override in overrides or []:
-        _apply(data, override)
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(overridden(data, overrides or []))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or kind.__name__
@@ -82,34 +92,21 @@ def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | No
 def _read(source: str) -> Any:
     path = Path(source)
     if source in shipped_recipes():
-        text = (resources.files("mixray") / "recipes" / f"{source}.yaml").read_text(encoding="utf-8")
+        text = _shipped(source)
     elif path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
         known = shipped_recipes()
         raise RecipeError(
-            "There is no such recipe", seen=source, rule=f"a file, or one of {known}", do="check the path" + nearest(source, known)
+            "There is no such recipe",
+            seen=source,
+            rule="a file, or a shipped recipe",
+            do="see `mixray recipes`, or check the path" + nearest(source, [*known, *(name.rpartition("/")[2] for name in known)]),
         )
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError("The recipe is not valid YAML", seen=str(error).replace("\n", " "), do=f"mend {source}") from None
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError("An override must read key=value", seen=override, do="for example --set train.epochs=1")
-    place: Any = data
-    *parents, last = key.split(".")
-    for parent in parents:
-        place = place.setdefault(parent, {}) if isinstance(place, dict) else None
-    if not isinstance(place, dict):
-        raise RecipeError("An override names a key inside a value that has none", seen=key, do="see `mixray schema`")
-    try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        place[last] = text
 
 
 def _explain(error: ValidationError) -> RecipeError:
@@ -130,13 +127,24 @@ def _explain(error: ValidationError) -> RecipeError:
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     """Return the field names valid at a place of the recipe, following names of teachers and the like."""
-    node: Any = Recipe.model_json_schema()
-    definitions = node.get("$defs", {})
+    whole: Any = Recipe.model_json_schema()
+    node = whole
     for part in location:
         if part in KINDS_OF_TEACHER:
             return sorted(KINDS_OF_TEACHER[str(part)].model_fields)
-        named: Any = next(iter(node.get("patternProperties", {}).values()), {})
-        node = node.get("properties", {}).get(part) or named
-        if "$ref" in node:
-            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
-    return sorted(node.get("properties", {}))
+        steps = [one.get("properties", {}).get(part) or _value(one) for one in _alternatives(node, whole)]
+        node = next(filter(None, steps), {})
+    return sorted({key for one in _alternatives(node, whole) for key in one.get("properties", {})})
+
+
+def _value(node: dict[str, Any]) -> Any:
+    return next(iter(node.get("patternProperties", {}).values()), None)
+
+
+def _alternatives(node: dict[str, Any], whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a place's schema, or all that it may be: a name, a mapping, nothing."""
+    if "$ref" in node:
+        node = whole["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    for one in node.get("anyOf", []):
+        yield from _alternatives(one, whole)
+    yield node

@@ -13,7 +13,8 @@ from mixray.models import name_of, resolve
 from mixray.options import SetOption, StorageOption, log_path
 from mixray.progress import Display
 from mixray.recipe import NAME, Recipe, Serve
-from mixray.recipe_file import load_recipe, overridden, parse_part, shipped_recipes
+from mixray.recipe.overrides import overridden
+from mixray.recipe_file import load_recipe, parse_part, shipped_recipes
 from mixray.store import Store
 from mixray.terminal import library_noise_in
 

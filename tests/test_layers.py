@@ -16,17 +16,9 @@ FLOOR = {
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
 COMMANDS = {
-    "run_cli",
-    "pool_cli",
-    "mixture_cli",
-    "student_cli",
-    "evaluate_cli",
-    "audit_cli",
-    "report_cli",
-    "serve_cli",
-    "submit_cli",
-    "lab_cli",
-}
+    "recipes_cli", "run_cli", "pool_cli", "mixture_cli", "student_cli", "evaluate_cli", "audit_cli", "report_cli", "serve_cli",
+    "submit_cli", "lab_cli",
+}  # fmt: skip
 ALLOWED = {
     **dict.fromkeys(FLOOR, FLOOR),
     **{name: FLOOR | {name} for name in STAGES},
@@ -51,6 +43,7 @@ ALLOWED = {
     "standing": FLOOR | STAGES | {"graph"},
     "run_cli": FLOOR | STAGES | {"graph", "pipeline", "cluster_cli", "standing", "terminal", "options"},
     "audit_cli": FLOOR | STAGES | {"terminal", "options"},
+    "recipes_cli": FLOOR | {"terminal", "options"},
     "report_cli": FLOOR | STAGES | {"terminal", "options"},
     "serve_cli": FLOOR | STAGES | {"graph", "pipeline", "terminal", "options"},
     "laboratory": FLOOR | STAGES | {"graph", "pipeline", "laboratory", "tiny"},

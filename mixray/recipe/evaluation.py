@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from mixray.recipe.benchmarks import PRESETS, Benchmark, filled
-from mixray.recipe.part import Name, Part, PositiveInt, as_tuple
+from mixray.recipe.part import Name, Part, PositiveInt, as_tuple, may_lack
 from mixray.recipe.teachers import LlmJudge
 
 
 class Evaluate(Part):
     """What the students are asked, and how. No stop strings are sent: they cut reasoning."""
+
+    model_config = ConfigDict(json_schema_extra=may_lack("benchmarks"))
 
     preset: Literal["paper", "parity"] | None = Field(
         None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -37,6 +37,15 @@ class Part(BaseModel):
     """A frozen piece of the recipe that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def may_lack(*fields: str) -> Callable[[dict[str, Any]], None]:
+    """Return what tells a JSON schema that a preset can give these fields, which a finished part must have."""
+
+    def loosen(schema: dict[str, Any]) -> None:
+        schema["required"] = [name for name in schema.get("required", []) if name not in fields]
+
+    return loosen
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

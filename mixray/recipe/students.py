@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from mixray.recipe.part import Part
+from mixray.recipe.part import Name, Part, may_lack
+from mixray.recipe.shipped_models import STUDENTS, filled_students
 
 
 class Student(Part):
     """A small model to be taught; or, with `endpoint`, a model behind one, which is asked the benchmarks and never taught."""
 
+    model_config = ConfigDict(json_schema_extra=may_lack("model"))
+
+    preset: str | None = Field(
+        None,
+        exclude=True,
+        description="a shipped student, of which what is not set here comes; the student's own name where model is unset",
+    )
     model: str = Field(description="`tiny:<name>`, a model folder, or a hub id; with an endpoint the model's name there")
     train: dict[str, Any] = Field(
         default_factory=dict,
@@ -41,3 +49,11 @@ class Student(Part):
     def is_taught(self) -> bool:
         """Whether arms are trained of it."""
         return self.endpoint is None
+
+
+_Shipped = Annotated[str, Field(json_schema_extra={"enum": sorted(STUDENTS)})]
+Students = Annotated[
+    dict[Name, Student],
+    BeforeValidator(filled_students, json_schema_input_type=list[_Shipped] | dict[Name, Student | _Shipped | None]),
+]
+"""Those of a recipe, by name; shipped ones by their names alone."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from mixray.recipe.part import Part, PositiveInt, PromptTemplate, Share, as_pair
+from mixray.recipe.part import Part, PositiveInt, PromptTemplate, Share, as_pair, may_lack
 from mixray.recipe.placement import Placed
+from mixray.recipe.shipped_models import TEACHERS, filled_teacher
 from mixray.rows import THINK_TAGS
 
 
@@ -36,6 +37,7 @@ class Price(Part):
 class Asked(Placed):
     """What every teacher that is asked has in common: how a question is put, how often, and what is made of the answer."""
 
+    preset: str | None = Field(None, exclude=True, description="a shipped teacher, of which what is not set here comes")
     num_samples: PositiveInt = Field(1, description="answers asked per problem")
     until: Until | None = Field(None, description="in place of num_samples: ask again until so many are right")
     temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="the paper decodes greedily")
@@ -65,6 +67,8 @@ class Asked(Placed):
 
 class Teacher(Asked):
     """A language model whose answers make a pool, run on vLLM."""
+
+    model_config = ConfigDict(json_schema_extra=may_lack("model"))
 
     model: str = Field(description="`tiny:<name>`, a model folder, or a hub id")
     lora: str | None = Field(None, description="an adapter's folder or hub id")
@@ -107,6 +111,9 @@ class TraceColumns(Part):
 class ImportedTeacher(Part):
     """Traces that exist already, in a file or a hub data set."""
 
+    model_config = ConfigDict(json_schema_extra=may_lack("traces"))
+
+    preset: str | None = Field(None, exclude=True, description="a shipped set of traces, of which what is not set here comes")
     traces: str = Field(description="a file path or URL (jsonl, json, csv, parquet), or `hf:<data set id>`")
     split: str = Field("train", description="of a hub data set")
     columns: TraceColumns = Field(default_factory=lambda: TraceColumns())
@@ -127,15 +134,20 @@ def _kind_of_teacher(value: Any) -> str:
     return "remote" if "endpoint" in keys else "imported" if "traces" in keys else "vllm"
 
 
-AskedTeacher = Annotated[Annotated[Teacher, Tag("vllm")] | Annotated[RemoteTeacher, Tag("remote")], Discriminator(_kind_of_teacher)]
-AnyTeacher = Annotated[
+_Asked = Annotated[Annotated[Teacher, Tag("vllm")] | Annotated[RemoteTeacher, Tag("remote")], Discriminator(_kind_of_teacher)]
+_Any = Annotated[
     Annotated[Teacher, Tag("vllm")] | Annotated[RemoteTeacher, Tag("remote")] | Annotated[ImportedTeacher, Tag("imported")],
     Discriminator(_kind_of_teacher),
 ]
+_Shipped = Annotated[str, Field(json_schema_extra={"enum": sorted(TEACHERS)})]
+AskedTeacher = Annotated[_Asked, BeforeValidator(filled_teacher, json_schema_input_type=_Asked | _Shipped)]
+AnyTeacher = Annotated[_Any, BeforeValidator(filled_teacher, json_schema_input_type=_Any | _Shipped)]
 
 
 class LlmJudge(Part):
     """A second opinion on answers the rule cannot tell, or does not hold for right; kept beside the rule's verdict."""
+
+    model_config = ConfigDict(json_schema_extra=may_lack("teacher"))
 
     teacher: AskedTeacher = Field(description="who is asked; `vllm` and endpoints alike")
     asked: Literal["unknown", "not_right"] = Field("unknown", description="not_right is the paper's: every row the rule does not accept")

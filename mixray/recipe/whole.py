@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge
 from mixray.recipe.mixtures import Blend
-from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, nearest
+from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, may_lack, nearest
+from mixray.recipe.presets import filled_recipe
 from mixray.recipe.problems import ProblemSet
 from mixray.recipe.reporting import Report
 from mixray.recipe.serving import Serve
 from mixray.recipe.shifts import Shifts
-from mixray.recipe.students import Student
+from mixray.recipe.students import Student, Students
 from mixray.recipe.teachers import AnyTeacher, LlmJudge
 from mixray.recipe.training import MIXED, Train
 
@@ -22,13 +23,18 @@ from mixray.recipe.training import MIXED, Train
 class Recipe(Part):
     """Everything one run needs to know."""
 
+    model_config = ConfigDict(json_schema_extra=may_lack("problems", "evaluate"))
+
     name: Name
+    preset: Literal["paper", "lab"] | None = Field(
+        None, exclude=True, description="what is not set here comes from it, key by key inside each block"
+    )
     seed: int = Field(0, description="of generation, mixing and the bootstrap")
     problems: ProblemSet = Field(description="what the teachers are asked")
     teachers: dict[Name, AnyTeacher]
     judge: LlmJudge | None = Field(None, description="a model's second opinion on the teachers' answers")
     mixtures: dict[Name, Blend]
-    students: dict[Name, Student]
+    students: Students = Field(description="names of shipped students, or {name: student, or what is otherwise in a shipped one}")
     student_prompt: PromptTemplate = Field(
         "{question}", description="the user turn in training and in asking alike; `{question}` is replaced"
     )
@@ -41,6 +47,11 @@ class Recipe(Part):
     evaluate: Evaluate
     shifts: Shifts | None = Field(None, description="which tokens the arms' responses took that the untouched student would not have")
     report: Report = Field(default_factory=lambda: Report())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_from_preset(cls, given: Any) -> Any:
+        return filled_recipe(given)
 
     @model_validator(mode="after")
     def _names_exist(self) -> Recipe:

@@ -94,8 +94,7 @@ def estimate(text: str, measure: Measure, groups: Sequence[SeedGroup], settings:
     seeds = _common_seeds(of, text)
     blocks = [_block(group, term, measure, seeds) for group, term in zip(of, terms, strict=True)]
     if measure == "accuracy" and [term.sign for term in terms] == [1, -1]:
-        names = [f"{term.student} {term.label} {term.benchmark or ''} {term.budget or ''}" for term in terms]
-        pairs = Pairs(blocks[0], blocks[1], keyed_draw(seed, "contrast", *names))
+        pairs = Pairs(blocks[0], blocks[1], _draw(terms, of, seed))
         found = difference([pairs], settings.confidence, settings.num_resamples)
         return Estimate(found.estimate, found.low, found.high, found.detectable(settings.confidence))
     values = np.sum([term.sign * block for term, block in zip(terms, blocks, strict=True)], axis=0)
@@ -117,6 +116,14 @@ def mean_with_interval(values: Block, confidence: float) -> Estimate:
 def tokens_of(answers: Answers) -> Block:
     """Return the mean number of response tokens of each problem, of shape (problems,)."""
     return np.bincount(answers.places, weights=answers.tokens, minlength=len(answers.problem_ids)) / answers.samples
+
+
+def _draw(terms: Sequence[Term], of: Sequence[SeedGroup], seed: int) -> int:
+    """Return the seed of two arms' draws: of one student's free answers that of the report, so that both tell the same."""
+    hard, easy = terms
+    benchmark = hard.benchmark or of[0].benchmarks[0]
+    further = [] if (hard.student, hard.budget) == (easy.student, easy.budget) else [easy.student, str(hard.budget), str(easy.budget)]
+    return keyed_draw(seed, "bootstrap", "difference", hard.student, hard.label, easy.label, benchmark, *further)
 
 
 def _group(groups: Sequence[SeedGroup], term: Term) -> SeedGroup:
