@@ -1,0 +1,111 @@
+"""Verdicts follow from intervals alone; the notebook keeps every number; the committed page is what the committed numbers say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mixray.errors import MixrayError
+from mixray.laboratory import CLAIMS, Finding, Notebook, page
+from mixray.laboratory.findings import Contrasted, state_of, verdict
+from mixray.laboratory.notebook import NUMBERS, PAGE, PICTURES, apart, is_same
+
+DOCS = Path(__file__).parents[2] / "docs"
+ARM = {
+    "student": "student-s", "label": "short", "alpha": 0.0, "num_seeds": 3, "matched": True, "benchmark": "tiny", "accuracy": 0.5,
+    "low": 0.4, "high": 0.6, "truncated_share": 0.0, "num_problems": 300, "mean_response_tokens": 46.2,
+}  # fmt: skip
+
+
+def contrasted(value: float, reach: float, says: str = "above", deciding: bool = True) -> Contrasted:
+    low, high = value - reach, value + reach
+    return Contrasted(
+        "student-s/a - student-s/b", "accuracy", says, deciding, 0.95, value, low, high, 1.4 * reach, state_of(says, low, high)
+    )
+
+
+def finding(*contrasts: Contrasted, claim: str = "mix") -> Finding:
+    states = [each.state for each in contrasts if each.deciding]
+    return Finding(claim, CLAIMS[claim].recipe, "reports/mix-0123", verdict(CLAIMS[claim], states), list(contrasts), [ARM], [])
+
+
+@pytest.mark.parametrize(
+    ("says", "low", "high", "state"),
+    [
+        ("above", 0.1, 0.2, "as said"), ("above", -0.2, -0.1, "against"), ("above", 0.0, 0.2, "open"),
+        ("below", -0.2, -0.1, "as said"), ("below", 0.1, 0.2, "against"), ("below", -0.1, 0.1, "open"),
+        ("differs", 0.1, 0.2, "as said"), ("differs", -0.2, -0.1, "as said"), ("differs", -0.1, 0.0, "open"),
+    ],
+)  # fmt: skip
+def test_an_interval_that_holds_zero_shows_nothing(says: str, low: float, high: float, state: str) -> None:
+    assert state_of(says, low, high) == state
+
+
+@pytest.mark.parametrize(
+    ("claim", "states", "told"),
+    [
+        ("mix", ["as said", "as said"], "shown here"),
+        ("mix", ["as said", "open"], "not shown here"),
+        ("mix", ["as said", "against"], "contradicted here"),
+        ("sharing", ["open", "as said", "open"], "shown here"),
+        ("order", ["open", "against"], "not shown here"),
+        ("order", ["against", "against"], "contradicted here"),
+    ],
+)
+def test_a_claim_holds_where_all_that_decides_does_or_where_one_is_enough(claim: str, states: list[str], told: str) -> None:
+    assert verdict(CLAIMS[claim], states) == told  # type: ignore[arg-type]
+
+
+def test_the_page_says_how_small_a_difference_would_have_been_shown() -> None:
+    told = page.render({"mix": finding(contrasted(0.01, 0.05))}, {"lab/mix": 3600.0}, "2 cores", ())
+    assert "**Not shown here.**" in told
+    assert "+1.0 [-4.0, +6.0] points; 7.0 points would have been shown" in told
+    assert "1.0 hours by the clock on 2 cores" in told
+    assert told.count("not run yet") == len(CLAIMS) - 1
+
+
+def test_the_notebook_keeps_every_digit_and_what_others_found(tmp_path: Path) -> None:
+    first, second = finding(contrasted(1 / 3, 0.1)), finding(contrasted(-0.2, 0.1), claim="lengths")
+    told = {"headline": "tiny", "groups": [], "scaling": []}
+    Notebook.open(tmp_path).add(CLAIMS["mix"], first, told)
+    Notebook.open(tmp_path).add(CLAIMS["lengths"], second, told)
+    again = Notebook.open(tmp_path)
+    assert again.findings == {"mix": first, "lengths": second}
+    assert is_same(again.findings["mix"], first)
+    assert (tmp_path / PICTURES / "mix.svg").read_text().startswith("<svg xmlns=")
+    assert f"![{CLAIMS['mix'].title}]({PICTURES}/mix.svg)" in (tmp_path / PAGE).read_text()
+
+
+def test_another_number_is_told_where_it_leaves_the_committed_interval() -> None:
+    committed = finding(contrasted(0.1, 0.05))
+    assert apart(committed, finding(contrasted(0.12, 0.05))) == []
+    assert not is_same(committed, finding(contrasted(0.12, 0.05)))
+    (told,) = apart(committed, finding(contrasted(0.2, 0.05)))
+    assert "0.2000, committed 0.1000 [0.0500, 0.1500]" in told
+    other = replace(contrasted(0.1, 0.05), terms="student-s/c - student-s/b")
+    assert "not among the committed ones" in apart(committed, finding(other))[0]
+
+
+def test_a_damaged_notebook_is_told(tmp_path: Path) -> None:
+    (tmp_path / NUMBERS).write_text('{"findings": {"mix": {}}}')
+    with pytest.raises(MixrayError, match="cannot be read"):
+        Notebook.open(tmp_path)
+
+
+def test_the_committed_page_is_what_the_committed_numbers_say() -> None:
+    notebook = Notebook.open(DOCS)
+    assert set(notebook.findings) <= set(CLAIMS)
+    there = {path.stem for path in (DOCS / PICTURES).glob("*.svg")}
+    assert (DOCS / PAGE).read_text(encoding="utf-8") == page.render(notebook.findings, notebook.seconds, notebook.machine, there)
+
+
+def test_the_committed_verdicts_follow_from_the_committed_intervals() -> None:
+    told = json.loads((DOCS / NUMBERS).read_text(encoding="utf-8"))["findings"]
+    for name, each in told.items():
+        states = [state_of(one["says"], one["low"], one["high"]) for one in each["contrasts"] if one["deciding"]]
+        assert each["verdict"] == verdict(CLAIMS[name], states), name
+        wanted = [(one.terms, one.measure) for one in (*CLAIMS[name].deciding, *CLAIMS[name].beside)]
+        assert [(one["terms"], one["measure"]) for one in each["contrasts"]] == wanted, f"{name}: run `mixray lab {name}`"
