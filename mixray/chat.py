@@ -101,6 +101,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
     return Encoded(whole[:last], last - len(prompt))
 
 
+def cut(row: Encoded, most: int) -> Encoded:
+    """Return the first `most` tokens of a row: a longer one loses its answer and its end of turn, and its prompt stays whole.
+
+    One whose prompt leaves no room for a trained token comes back as it is: it is to be left out.
+    """
+    lost = len(row.ids) - most
+    return Encoded(row.ids[:most], row.num_loss_tokens - lost) if 0 < lost < row.num_loss_tokens else row
+
+
 def probes() -> dict[str, Messages]:
     """Return the conversations whose tokens are compared between training, serving and asking."""
     question = ask(PROBE)

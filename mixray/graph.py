@@ -168,6 +168,7 @@ def _mixes(recipe: Recipe, store: Store, student: Student, pools: dict[str, Arte
         made_of = mixing.Ingredients(
             blend=blend, alpha=alpha, pools={pool: pools[pool] for pool in blend.names}, overlaps=twice, student=student.model,
             student_prompt=recipe.student_prompt, max_tokens=train.max_tokens, seed=recipe.seed, train=train,
+            cuts=train.cut_to is not None,
         )  # fmt: skip
         mixes.append(Mix(name, blend_name, made_of, mixing.handle(store, name, made_of), train, matched))
     return mixes

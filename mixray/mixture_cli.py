@@ -57,7 +57,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is in a mixture: shares asked and got, subjects and levels, what each step dropped, the first rows."""
-    from mixray.mixing import shelf
+    from mixray.mixing import shelf, words
 
     found = shelf.find(Store(storage), name)
     strata = {column: shelf.strata(found, column) for column in ("subject", "level")}
@@ -70,6 +70,8 @@ def show(
     console = Console(soft_wrap=True)
     console.print(f"[bold]{escape(found.label)}[/bold]\n{out['num_rows']:,} rows over {out['num_problems']:,} problems")
     console.print(f"hard: {escape(out['hard'])}, easy: {escape(out['easy'])}; at most {out['max_tokens']:,} tokens")
+    if cut := words.cut_in_words(out):
+        console.print(escape(cut))
     console.print(f"\nshares asked (of the {mixture_tables.words(out['by'])}) and got")
     print_table(mixture_tables.shares(out, shelf.shares_of(found)))
     console.print("\nwhat each step left out; the last two choose among the rest")

@@ -83,7 +83,8 @@ def mix_pools(recipe: Recipe, graph: Graph, store: Store, display: Display) -> N
         line = display.stage(f"mixture {mix.name}")
         out = mixing.run(store, mix.name, mix.made_of, line).outcome
         dropped = sum(step["dropped_rows"] for step in out["steps"][:-2])
-        line.finish(f"{out['num_rows']:,} rows, {out['token_share']:.0%} of tokens from {out['hard']}; {dropped:,} traces left out")
+        cut = f", {sum(pool['rows'] for pool in out['cut'].values()):,} rows cut" if "cut" in out else ""
+        line.finish(f"{out['num_rows']:,} rows, {out['token_share']:.0%} of tokens from {out['hard']}; {dropped:,} traces left out{cut}")
 
 
 def train_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:

@@ -69,6 +69,23 @@ def test_an_arm_departs_by_its_name_or_its_blends(store: Store) -> None:
     assert not any(mix.matched for mix in build_graph(by_blend, store).mixes)
 
 
+def test_cutting_is_a_setting_of_all_or_of_mixtures_that_depart(store: Store) -> None:
+    departures = {"mix-0.2": {"max_tokens": 256, "too_long": "cut"}}
+    plain, one, every = (build_graph(recipe(**train), store).mixes for train in ({}, {"departures": departures}, {"too_long": "cut"}))
+    assert [(mix.made_of.cuts, mix.made_of.max_tokens, mix.matched) for mix in one] == [
+        (False, 16384, True), (True, 256, False), (False, 16384, True),
+    ]  # fmt: skip
+    assert [mix.artefact == other.artefact for mix, other in zip(plain, one, strict=True)] == [True, False, True]
+    assert all(mix.made_of.cuts and mix.matched and mix.train.cut_to == 16384 for mix in every)
+    back = recipe(too_long="cut", departures={"mix-0.2": {"too_long": "drop"}})
+    assert [mix.made_of.cuts for mix in build_graph(back, store).mixes] == [True, False, True]
+
+
+def test_dropping_is_not_told_so_that_older_recipes_have_the_hashes_they_had() -> None:
+    assert "too_long" not in recipe().model_dump(mode="json")["train"]
+    assert recipe(too_long="cut").model_dump(mode="json")["train"]["too_long"] == "cut"
+
+
 def test_a_student_has_settings_of_its_own_that_all_its_arms_share(store: Store) -> None:
     """Table 6: students of 14B and more have adapters, at another rate and batch."""
     students = {"plain": {"model": "tiny:student-s"}, "large": {"model": "tiny:student-s", "train": {"preset": "paper-lora", "workers": 4}}}
@@ -127,6 +144,7 @@ def test_how_a_training_is_run_does_not_make_another_student(execution: dict[str
         ({"departures": {"long": {"departures": {}}}}, "cannot change"),
         ({"departures": {"lnog": {"epochs": 3}}}, "did you mean 'long'"),
         ({"preset": "papers"}, "paper-table5"),
+        ({"too_long": "keep"}, "'drop' or 'cut'"),
     ],
 )
 def test_contradictions_are_told(wrong: dict[str, Any], told: str) -> None:

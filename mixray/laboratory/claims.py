@@ -172,8 +172,8 @@ CONTROLS = (
         "scale", "More data closes the long gap", "With four times the problems the gap of long against short traces is less negative.",
         "control C7; Through the Valley (2506.07712)", "lab/scale",
         (Wanted(
-            "student-s/full-long - student-s/full-short - student-s/quarter-long + student-s/quarter-short", "above"),),
-        tuple(Wanted(f"student-s/{size}-long - student-s/{size}-short", "below") for size in ("quarter", "half", "full")),
+            "student-s/long - student-s/short - student-s/quarter-long + student-s/quarter-short", "above"),),
+        tuple(Wanted(f"student-s/{size}long - student-s/{size}short", "below") for size in ("quarter-", "half-", "")),
     ),
     Claim(
         "order", "Easy first, hard later", "Rows of the easy pool first, or a share of hard rows that grows, do better than the same share "

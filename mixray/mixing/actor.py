@@ -78,10 +78,11 @@ class FitActor:
         student_prompt: the user turn, with `{question}`.
         max_tokens: longer traces are not measured.
         on_gpu: whether a GPU is reserved; bfloat16 weights there, float32 on CPU.
+        cuts: of longer traces the first `max_tokens` are measured.
     """
 
-    def __init__(self, source: str, student_prompt: str, max_tokens: int, on_gpu: bool) -> None:
-        self.source, self.student_prompt, self.max_tokens, self.on_gpu = source, student_prompt, max_tokens, on_gpu
+    def __init__(self, source: str, student_prompt: str, max_tokens: int, on_gpu: bool, cuts: bool = False) -> None:
+        self.source, self.student_prompt, self.max_tokens, self.on_gpu, self.cuts = source, student_prompt, max_tokens, on_gpu, cuts
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -117,7 +118,8 @@ class FitActor:
         return pa.Table.from_pylist(measured, schema=MEASURED)
 
     def _encode(self, question: str, response: str) -> chat.Encoded:
-        return chat.encode(self.tokenizer, [*chat.ask(question, self.student_prompt), {"role": "assistant", "content": response}])
+        row = chat.encode(self.tokenizer, [*chat.ask(question, self.student_prompt), {"role": "assistant", "content": response}])
+        return chat.cut(row, self.max_tokens) if self.cuts else row
 
 
 def measure(model: Any, rows: Sequence[chat.Encoded], names: Sequence[str]) -> list[Fit]:

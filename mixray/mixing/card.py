@@ -11,7 +11,7 @@ from typing import Any
 from mixray.card import code, columns_table, contamination, data_set_head, license_told, page, table, teachers_of, teachers_table
 from mixray.errors import MixtureError
 from mixray.hub import check_license
-from mixray.mixing import shelf
+from mixray.mixing import shelf, words
 from mixray.rows import EXAMPLE
 from mixray.store import Artefact
 
@@ -19,7 +19,8 @@ SPLIT = "train"
 SHARDS = f"data/{SPLIT}-*.parquet"
 COLUMNS = {
     "messages": "the turns; the last one is learned", "problem_id": "of the problem", "trace_id": "of the trace in its pool",
-    "pool": "whose trace it is", "num_tokens": "of the whole conversation, as the student counts", "num_loss_tokens": "of what is learned",
+    "pool": "whose trace it is", "num_tokens": "of the whole conversation, or of what is left where it is cut",
+    "num_loss_tokens": "of what is learned",
     "subject": "of the problem, where it is known", "level": "of the problem; 0 where it is not known",
 }  # fmt: skip
 
@@ -55,6 +56,7 @@ def card(mixture: Artefact, license_id: str | None = None) -> str:
             teachers_table(teachers),
             "## What was left out",
             _steps(out),
+            *filter(None, [words.cut_in_words(out)]),
             contamination(mixture),
             "## Columns",
             columns_table(EXAMPLE, COLUMNS),

@@ -1,8 +1,8 @@
 """What is left out before anything is picked, one reason after another, and what each reason took.
 
 In: gathered candidates, a blend, the problems that repeat others or overlap a benchmark. Out: which candidates stay, and the steps.
-Over-length traces are left out and never cut: a cut takes the boxed answer and the end of turn with it, and teaches a student
-never to stop.
+Over-length traces are left out: a cut would take the boxed answer and the end of turn with it, and teach a student never to stop. Only a
+recipe that asks for just that, as a control, has them cut before they come here; those whose prompt fills the limit go all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mixray.errors import MixtureError
 from mixray.mixing.draws import keys_of
 from mixray.mixing.gathering import Gathered, Mask
 from mixray.mixing.likeness import near
-from mixray.mixing.shares import Ledger
+from mixray.mixing.shares import TOO_LONG, Ledger
 from mixray.recipe import Blend
 from mixray.rows import keyed_draw
 
@@ -29,7 +29,7 @@ def drop(
     """Return which candidates stay, of shape (candidates,); each step goes into the ledger.
 
     Args:
-        found: the candidates.
+        found: the candidates, cut where they are to be.
         blend: what is to be left out.
         repeated: ids of problems that repeat another one, each with the one it repeats.
         contaminated: ids of problems that overlap a benchmark.
@@ -44,6 +44,8 @@ def drop(
     for step, goes in _reasons(found, blend, repeated, contaminated, max_tokens):
         alive = alive & ~goes
         ledger.note(step, alive)
+        if step == TOO_LONG and found.num_cut.any():
+            ledger.note_cut(alive)
     empty = [name for pool, name in enumerate(found.names) if not found.solved(pool, alive).any()]
     if empty and (blend.sharing in NEEDS_EVERY_POOL or len(empty) == len(found.names)):
         name = empty[0]
@@ -68,7 +70,7 @@ def _reasons(
         yield "repetition", found.repetition > blend.max_repetition
     if blend.max_foreign is not None:
         yield "foreign", found.foreign > blend.max_foreign
-    yield "too long", found.num_tokens > max_tokens
+    yield TOO_LONG, found.num_tokens > max_tokens
     if blend.needs_fit:
         yield "no fit", np.isnan(found.fit)
 

@@ -3,7 +3,8 @@
 In: an artefact of kind `pools` (rows.TRACE) and a student. Out: an artefact of kind `fits` (FIT), one row per accepted trace, in the
 pool's order. `actor.py` has the formulas. What survives a kill: nothing unfinished; the next run measures the pool from its start.
 
-A trace longer than `max_tokens` is never cut: its measures are null, and it is counted. Mixtures drop it by its length anyway.
+A trace longer than `max_tokens` is not measured: its measures are null, and it is counted. Mixtures drop it by its length anyway. Where
+they cut it (`train.too_long`), what is left of it is measured.
 
 The same pool and student give the same file on the same kind of machine, whatever else it does and however many actors it has room for:
 a trace's block, and so the batch it is measured in, follows from the pool alone. Another kind (GPU for CPU) rounds differently: the last
@@ -52,17 +53,21 @@ class Reading:
     student_prompt: str
     max_tokens: int
     train: Train
+    cuts: bool
 
 
-def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int) -> Artefact:
+def handle(store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, cuts: bool = False) -> Artefact:
     """Return the handle of a pool's fits to a student, done or not; on which machine they are measured does not change it."""
     settings = {"model": models.fingerprint(model), "student_prompt": student_prompt, "clip": CLIP, "max_tokens": max_tokens}
+    if cuts:
+        settings["too_long"] = "cut"
     return store.artefact("fits", pool.name, settings, {"pool": pool})
 
 
 def run(
-    store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress, train: Train | None = None
-) -> Artefact:
+    store: Store, pool: Artefact, model: str, student_prompt: str, max_tokens: int, progress: StageProgress, train: Train | None = None,
+    cuts: bool = False,
+) -> Artefact:  # fmt: skip
     """Measure a pool's accepted traces, or find them measured. Ray must be up.
 
     Args:
@@ -73,18 +78,20 @@ def run(
         max_tokens: longer traces are not measured.
         progress: the stage's line on the terminal.
         train: how it is trained, where that is known: it reads on the same nodes, on GPUs where those have some.
+        cuts: of longer traces the first `max_tokens` are measured.
 
     Raises:
         MixtureError: the student's logits are not finite, or an actor did not keep running.
         MixrayError: the student cannot be loaded, has no chat template, or one that cannot be trained.
     """
-    artefact = handle(store, pool, model, student_prompt, max_tokens)
+    artefact = handle(store, pool, model, student_prompt, max_tokens, cuts)
     with artefact.lock():
         if artefact.is_done():
             return artefact
         started = time.monotonic()
         traces = _accepted(pool)
-        measured = _measured(pool, len(traces), Reading(models.resolve(model), student_prompt, max_tokens, train or Train()), progress)
+        reading = Reading(models.resolve(model), student_prompt, max_tokens, train or Train(), cuts)
+        measured = _measured(pool, len(traces), reading, progress)
         if measured.keys() != traces.keys():
             raise MixtureError("Some traces were not measured", seen=f"{len(measured)} of {len(traces)}", rule=pool.label)
         table = [_row(problem_id, measured[trace_id]) for trace_id, problem_id in traces.items()]
@@ -165,7 +172,7 @@ def _blocks(pool: Artefact, num_traces: int, reading: Reading) -> Iterator[pa.Ta
         measured = map_blocks(
             traces.repartition(target_num_rows_per_block=BLOCK_ROWS, strict=True),
             FitActor,
-            (reading.source, reading.student_prompt, reading.max_tokens, on_gpu),
+            (reading.source, reading.student_prompt, reading.max_tokens, on_gpu, reading.cuts),
             ActorPoolStrategy(min_size=1, max_size=actors),
             num_cpus=1,
             num_gpus=1 if on_gpu else 0,

@@ -6,7 +6,7 @@ In: CANDIDATE tables by pool, the hardest first, and measures of fit where the b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Gathered:
         names: the pools, the hardest first; `pool` holds their numbers.
         row: a candidate's row in its pool.
         problem: its problem's number.
+        num_tokens: as many as would be trained on, prompt included; so `num_loss_tokens`, the prompt left out.
+        num_cut: tokens it has beyond these, lost by `cut`; a trace is as long as both together.
         fit: how well it fits the student, lower is better; NaN where it was not measured.
         cell: number of its (subject, level), which `cells` lists.
         problem_key: stands for a problem's id.
@@ -47,6 +49,7 @@ class Gathered:
     num_characters: Codes
     num_tokens: Codes
     num_loss_tokens: Codes
+    num_cut: Codes
     repetition: Values
     foreign: Values
     fit: Values
@@ -62,6 +65,11 @@ class Gathered:
     def num_problems(self) -> int:
         """How many problems any pool solved."""
         return len(self.problem_key)
+
+    @property
+    def length(self) -> Codes:
+        """How long each candidate was before any was cut, in tokens."""
+        return self.num_tokens + self.num_cut
 
     def solved(self, pool: int, alive: Mask) -> Mask:
         """Return which problems a pool still has a candidate for, of shape (problems,)."""
@@ -97,10 +105,17 @@ def gather(pools: Mapping[str, pa.Table], fits: Mapping[str, pa.ChunkedArray] | 
     rates = np.round(np.bincount(problem, minlength=len(problem_key)) / asked, 9)
     return Gathered(
         names=tuple(pools), pool=pool, problem=problem, cell=cell, cells=cells, problem_key=problem_key, pass_rate=rates,
-        problem_cell=cell[first], fit=fit.astype(np.float64),
+        problem_cell=cell[first], fit=fit.astype(np.float64), num_cut=np.zeros(table.num_rows, np.int64),
         **{name: _numbers(table[name]) for name in ("row", "sample", "num_characters", "num_tokens", "num_loss_tokens")},
         **{name: _numbers(table[name]) for name in ("repetition", "foreign", "trace_key", "likeness")},
     )  # fmt: skip
+
+
+def cut(found: Gathered, most: int) -> Gathered:
+    """Return the candidates as `chat.cut` leaves them: none with room for a trained token after its prompt is longer than `most`."""
+    lost = np.maximum(found.num_tokens - most, 0)
+    lost[lost >= found.num_loss_tokens] = 0
+    return replace(found, num_tokens=found.num_tokens - lost, num_loss_tokens=found.num_loss_tokens - lost, num_cut=found.num_cut + lost)
 
 
 def _numbers(column: pa.ChunkedArray) -> Any:

@@ -6,7 +6,9 @@ share and drop. What survives a kill: nothing unfinished; what costs is kept in 
 is cheap and starts again.
 
 Over-length policy: traces longer than `max_tokens` are left out before samples are picked and problems shared, so every alpha of a blend
-has the same problems, and shares stay exact. Nothing is ever cut. `before` tells the shares the rule would have come to without this limit.
+has the same problems, and shares stay exact. Where a recipe asks for cutting (`train.too_long`, a control) they stay, as long as their
+prompt leaves something to train: counts and shares are then of what is left of them, while the text of a row stays whole, since the cut is
+of tokens (training/tokens.py). `before` tells the shares the rule would have come to without this limit.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import numpy as np
 
 from mixray import models
 from mixray.mixing import candidates, fit, writing
+from mixray.mixing.draws import Codes
 from mixray.mixing.dropping import drop
-from mixray.mixing.gathering import COLUMNS, Gathered, gather
+from mixray.mixing.gathering import COLUMNS, Gathered, cut, gather
 from mixray.mixing.rule import Rule
 from mixray.mixing.selection import select
-from mixray.mixing.shares import Ledger, shares
+from mixray.mixing.shares import TOO_LONG, Ledger, shares
 from mixray.mixing.views import Lesson
 from mixray.progress import StageProgress
 from mixray.recipe import Blend, Train
@@ -48,6 +51,7 @@ class Ingredients:
         max_tokens: longer examples are left out.
         seed: of the keyed draws.
         train: how the arms are trained, which says where the student reads the pools; anywhere where None.
+        cuts: longer examples are cut rather than left out.
     """
 
     blend: Blend
@@ -59,6 +63,7 @@ class Ingredients:
     max_tokens: int
     seed: int
     train: Train | None = None
+    cuts: bool = False
 
     def lesson(self, pool: str) -> Lesson:
         """Return how a pool's traces are taught."""
@@ -73,7 +78,10 @@ class Ingredients:
         """Return the handles of the student's measures of each pool, where the blend asks for them."""
         if not self.blend.needs_fit:
             return {}
-        return {name: fit.handle(store, pool, self.student, self.student_prompt, self.max_tokens) for name, pool in self.pools.items()}
+        return {
+            name: fit.handle(store, pool, self.student, self.student_prompt, self.max_tokens, self.cuts)
+            for name, pool in self.pools.items()
+        }
 
 
 def handle(store: Store, name: str, made_of: Ingredients) -> Artefact:
@@ -89,6 +97,7 @@ def handle(store: Store, name: str, made_of: Ingredients) -> Artefact:
         "seed": made_of.seed,
         "tokenizer": models.tokenizer_fingerprint(made_of.student),
         "max_tokens": made_of.max_tokens,
+        **({"too_long": "cut"} if made_of.cuts else {}),
     }
     inputs = {f"pool {pool}": artefact for pool, artefact in made_of.pools.items()}
     inputs |= {f"fit {pool}": artefact for pool, artefact in made_of.fits(store).items()}
@@ -109,21 +118,22 @@ def run(store: Store, name: str, made_of: Ingredients, progress: StageProgress) 
             return artefact
         for pool in made_of.pools.values():
             pool.verify()
-        found = _gather(store, made_of, progress)
-        ledger, before = Ledger(found), Ledger(found)
+        whole = _gather(store, made_of, progress)
+        found = cut(whole, made_of.max_tokens) if made_of.cuts else whole
+        ledger, before = Ledger(found), Ledger(whole)
         repeated, contaminated = _overlapping(made_of.overlaps)
         alive = drop(found, made_of.blend, repeated, contaminated, made_of.max_tokens, ledger)
         rows, eligible = select(found, alive, made_of.rule)
         ledger.note("shared and picked", eligible)
         ledger.note("mixture", _mask(found, rows))
-        if any(ledger.dropped("too long").values()):
-            without_limit = drop(found, made_of.blend, repeated, contaminated, NO_LIMIT, before)
-            before.note("mixture", _mask(found, select(found, without_limit, made_of.rule)[0]))
+        if any(ledger.dropped(TOO_LONG).values()) or found.num_cut.any():
+            without_limit = drop(whole, made_of.blend, repeated, contaminated, NO_LIMIT, before)
+            before.note("mixture", _mask(whole, select(whole, without_limit, made_of.rule)[0]))
         with artefact.staging() as staging:
             lessons = {pool: made_of.lesson(pool) for pool in made_of.pools}
             writing.write(staging.folder, found, rows, made_of.pools, lessons, progress)
             staging.write_json("shares.json", ledger.cells())
-            staging.outcome = outcome(made_of, found, len(rows), ledger, before)
+            staging.outcome = outcome(made_of, found, rows, ledger, before)
     return artefact
 
 
@@ -143,7 +153,7 @@ def _gather(store: Store, made_of: Ingredients, progress: StageProgress) -> Gath
         return gather(counted)
     fits = {}
     for name, pool in made_of.pools.items():
-        measured = fit.run(store, pool, made_of.student, made_of.student_prompt, made_of.max_tokens, progress, made_of.train)
+        measured = fit.run(store, pool, made_of.student, made_of.student_prompt, made_of.max_tokens, progress, made_of.train, made_of.cuts)
         fits[name] = measured.read_table([made_of.blend.fit])[made_of.blend.fit]  # both are of the accepted traces, in the pool's order
     return gather(counted, fits)
 
@@ -154,8 +164,8 @@ def _mask(found: Gathered, rows: Any) -> Any:
     return mask
 
 
-def outcome(made_of: Ingredients, found: Gathered, num_rows: int, ledger: Ledger, before: Ledger) -> dict[str, Any]:
-    """Return what there is to tell about a mixture: what was asked, what came out, and what each step took."""
+def outcome(made_of: Ingredients, found: Gathered, rows: Codes, ledger: Ledger, before: Ledger) -> dict[str, Any]:
+    """Return what there is to tell about a mixture: what was asked, what came out, what each step took or cut."""
     steps = ledger.steps()
     pools, hard = steps[-1]["pools"], found.names[0]
     unlimited = before.steps()[-1]["pools"] if before.steps() else pools
@@ -168,12 +178,13 @@ def outcome(made_of: Ingredients, found: Gathered, num_rows: int, ledger: Ledger
         "view": made_of.blend.view,
         "hard": hard,
         "easy": found.names[-1],
-        "num_rows": num_rows,
+        "num_rows": len(rows),
         "num_problems": steps[-1]["num_problems"],
         **shares(pools, hard),
         "pools": pools,
         "before": {"pools": unlimited, **shares(unlimited, hard)},
-        "dropped": ledger.dropped("too long"),
+        "dropped": ledger.dropped(TOO_LONG),
+        **({"cut": ledger.cut(_mask(found, rows))} if made_of.cuts else {}),
         "max_tokens": made_of.max_tokens,
         "steps": steps,
     }

@@ -48,8 +48,8 @@ def pick(found: Gathered, alive: Mask, rule: Rule) -> tuple[Mask, Codes]:
     """Return which candidates are among the `per_problem` of their pool and problem that `pick` prefers, and each one's rank."""
     preferred: dict[str, Values | Codes | Keys] = {
         "first": found.sample,
-        "shortest": found.num_tokens,
-        "longest": -found.num_tokens,
+        "shortest": found.length,
+        "longest": -found.length,
         "random": draws(found.trace_key, rule.seed, "pick"),
         "fitting": found.fit,
     }
@@ -112,7 +112,7 @@ def _value(found: Gathered, eligible: Mask, rule: Rule) -> Values | None:
     mine = eligible & (found.pool == 0)
     best = np.full(found.num_problems, np.inf)
     sign = -1.0 if rule.blend.assign == "longest" else 1.0
-    np.minimum.at(best, found.problem[mine], sign * (found.fit if rule.blend.assign == "fitting" else found.num_tokens)[mine])
+    np.minimum.at(best, found.problem[mine], sign * (found.fit if rule.blend.assign == "fitting" else found.length)[mine])
     return best
 
 

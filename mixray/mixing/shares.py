@@ -14,6 +14,8 @@ import numpy.typing as npt
 from mixray.mixing.gathering import Gathered, Mask
 
 UNITS = {"rows": "row_share", "tokens": "token_share", "loss_tokens": "loss_token_share"}
+TOO_LONG, CUT = "too long", "cut"
+"""The steps that end what is longer than `train.max_tokens`: by leaving it out, and by cutting it where a recipe asks for that."""
 
 
 class Ledger:
@@ -23,6 +25,7 @@ class Ledger:
         self._found = found
         self._code = found.pool * max(len(found.cells), 1) + found.cell
         self._width = max(len(found.cells), 1)
+        self._lost = found.num_cut
         self._noted: list[tuple[str, npt.NDArray[np.int64], int]] = []
 
     def note(self, step: str, alive: Mask) -> None:
@@ -32,10 +35,23 @@ class Ledger:
         sums = [np.bincount(code, minlength=size)]
         sums += [
             np.rint(np.bincount(code, weights=values[alive], minlength=size)).astype(np.int64)
-            for values in (found.num_tokens, found.num_loss_tokens)
+            for values in (found.num_tokens + self._lost, found.num_loss_tokens + self._lost)
         ]
         num_problems = int(np.count_nonzero(np.bincount(found.problem[alive], minlength=found.num_problems)))
         self._noted.append((step, np.stack(sums).reshape(len(UNITS), len(found.names), self._width), num_problems))
+
+    def note_cut(self, alive: Mask) -> None:
+        """Write down that candidates were cut: until here tokens count as they were, from here on as they are trained."""
+        self._lost = np.zeros_like(self._lost)
+        self.note(CUT, alive)
+
+    def cut(self, chosen: Mask) -> dict[str, dict[str, int]]:
+        """Return how many of the chosen rows of each pool were cut, and how many tokens those lost, all of them loss tokens."""
+        lost = np.where(chosen, self._found.num_cut, 0)
+        return {
+            pool: {"rows": int(np.count_nonzero(lost[self._found.pool == number])), "tokens": int(lost[self._found.pool == number].sum())}
+            for number, pool in self._pools()
+        }
 
     def steps(self) -> list[dict[str, Any]]:
         """Return, for each step, what it took and what each pool has after it."""

@@ -1,6 +1,6 @@
 """What of a trace a student is taught: its messages.
 
-In: a question, a trace and what the recipe says of its pool. Out: the messages. Nothing is ever cut: a summary is all that follows
+In: a question, a trace and what the recipe says of its pool. Out: the messages. No text is ever cut: a summary is all that follows
 the thinking.
 """
 

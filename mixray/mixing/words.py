@@ -1,9 +1,12 @@
-"""What there is to say of mixtures: their differences, their preference pairs.
+"""What there is to say of mixtures: their differences, their preference pairs, what was cut.
 
 In: figures. Out: text. Pure.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from mixray.mixing.preferences import Counts
 from mixray.mixing.shelf import Difference, Nesting
@@ -56,6 +59,19 @@ def preferences_in_words(counts: Counts) -> str:
         if count
     ]
     return f"{_plural(counts.num_pairs, 'pair')} of {_plural(counts.num_problems, 'problem')} ({'; '.join([reasons, *none])})"
+
+
+def cut_in_words(outcome: Mapping[str, Any]) -> str | None:
+    """Return what was cut, of a mixture's outcome; None where its recipe cuts nothing."""
+    if "cut" not in outcome:
+        return None
+    of_pools = ", ".join(f"{counts['rows']:,} of {pool}" for pool, counts in outcome["cut"].items())
+    rows, tokens = (sum(counts[unit] for counts in outcome["cut"].values()) for unit in ("rows", "tokens"))
+    return (
+        f"A control: {rows:,} of {_plural(outcome['num_rows'], 'row')} ({of_pools}) are cut at {outcome['max_tokens']:,} tokens when they "
+        f"are trained on, and lose {_plural(tokens, 'token')}, their answer and their end of turn among them. Counts and shares are of "
+        "what is left; the messages are whole."
+    )
 
 
 def _counted(ids: list[str], what: str, most_ids: int) -> str:

@@ -41,7 +41,7 @@ def write(
     folder: Path, found: Gathered, rows: Codes, pools: Mapping[str, Artefact], lessons: Mapping[str, Lesson], progress: StageProgress
 ) -> None:
     """Write the candidates `rows`, in this order, into `folder`."""
-    tokens = np.cumsum(found.num_tokens[rows])
+    tokens = np.cumsum(found.length[rows])  # a cut row's text is whole
     # Numbered without gaps, which a row longer than a part would leave.
     part_of = np.unique(tokens // max(_TOKENS_PER_PART, int(tokens[-1]) // _MOST_PARTS), return_inverse=True)[1]
     parts = [folder / f"part-{number:05d}.arrow" for number in range(int(part_of[-1]) + 1)]

@@ -83,7 +83,14 @@ class Train(Placed):
     batch_tokens: PositiveInt | None = Field(
         None, description="or: tokens of one optimiser step, over all workers; a multiple of pack_tokens"
     )
-    max_tokens: PositiveInt = Field(16384, description="longer examples are dropped and counted, never cut")
+    max_tokens: PositiveInt = Field(16384, description="of one example; `too_long` says what becomes of longer ones")
+    too_long: Literal["drop", "cut"] = Field(
+        "drop",
+        # Left out of everything that is hashed, so that what was made before there was a choice is found again.
+        exclude_if=lambda value: value == "drop",
+        description="drop: longer examples are left out and counted. cut: a control, and nothing to ship: an example loses what is beyond "
+        "max_tokens, its answer and its end of turn among it, as LLaMA-Factory's cut-off does, which teaches never to stop",
+    )
     pack_tokens: PositiveInt | None = Field(None, description="tokens of one packed sequence; max_tokens where unset")
     packs_multiple: PositiveInt = Field(
         1, description="with batch_rows: packed sequences of a step are a multiple of this, for as many workers"
@@ -121,6 +128,11 @@ class Train(Placed):
         default_factory=dict,
         description=f"{{mixture, blend or `{MIXED}`: settings}} of arms that are trained otherwise; every table marks them as unmatched",
     )
+
+    @property
+    def cut_to(self) -> int | None:
+        """The tokens that longer examples are cut to; None where those are dropped."""
+        return self.max_tokens if self.too_long == "cut" else None
 
     @model_validator(mode="before")
     @classmethod

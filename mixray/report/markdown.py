@@ -34,7 +34,7 @@ def render(report: Row) -> str:
         *markdown_numbers.cases(report),
         *shifts.in_words(report),
         "## Mixtures",
-        "Shares are those of the hard pool. Traces that are too long are left out before anything is mixed, never cut.",
+        f"Shares are those of the hard pool. {words.too_long(report)}",
         _mixtures(report),
         "What each step left, as rows of each pool:",
         _steps(report),

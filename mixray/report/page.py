@@ -62,6 +62,7 @@ def render(report: Row, responses: Responses | None = None) -> str:
             outcomes=OUTCOMES,
             score=plots.score,
             without=words.WITHOUT,
+            too_long=words.too_long(report),
             against_untouched=lambda row, scope: words.against_untouched(report, row, scope),
             direction=words.direction,
             origin=words.origin,

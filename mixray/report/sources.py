@@ -15,6 +15,7 @@ SHARES = ("row_share", "token_share", "loss_token_share")
 def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
     """Return a row per mixture: shares are those of the hard pool; `dropped` counts traces left out for their length.
 
+    A mixture that cuts what is too long has `cut`, the rows that were and the tokens they lost, by pool.
     `steps` tells what each pool had after every step, `cells` the same of the finished mixture by subject and level.
     """
     rows = []
@@ -34,6 +35,7 @@ def mixture_rows(mixtures: Mapping[str, Artefact]) -> list[dict[str, Any]]:
                 "before": {share: outcome["before"][share] for share in SHARES},
                 "dropped": sum(outcome["dropped"].values()),
                 "dropped_by_pool": outcome["dropped"],
+                **{key: outcome[key] for key in ("cut",) if key in outcome},
                 "pools": outcome["pools"],
                 "tokens": sum(pool["tokens"] for pool in outcome["pools"].values()),
                 "loss_tokens": sum(pool["loss_tokens"] for pool in outcome["pools"].values()),

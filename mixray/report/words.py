@@ -32,6 +32,23 @@ def answer(report: Row) -> str:
     return "\n".join([*lines, *across(report)])
 
 
+def too_long(report: Row) -> str:
+    """Return what became of examples that were too long, with what was cut in the mixtures that cut them."""
+    cut = [row for row in report["mixtures"] if "cut" in row]
+    if not cut:
+        return "Traces that are too long are left out before anything is mixed, never cut."
+    told = ["Traces that are too long are left out before anything is mixed, but in controls that cut them."]
+    for row in cut:
+        rows, tokens = (numerals.count(sum(counts[unit] for counts in row["cut"].values())) for unit in ("rows", "tokens"))
+        pools = ", ".join(f"{numerals.count(counts['rows'])} of {pool}" for pool, counts in row["cut"].items())
+        told.append(
+            f"{row['name']}: {rows} of {numerals.count(row['num_rows'])} rows ({pools}) were cut at {numerals.count(row['max_tokens'])} "
+            f"tokens and lost {tokens}, their answer and their end of turn among them; counts and shares are of what was trained; without "
+            f"the limit the share of tokens would be {numerals.percent(row['before']['token_share'])}."
+        )
+    return " ".join(told)
+
+
 def verdict(report: Row, student: str) -> list[str]:
     """Return what is shown about one student: its best mixture, its distance to the others, the hard-easy gaps, and those of merges."""
     found = next((row for row in report["answers"] if row["student"] == student), None)

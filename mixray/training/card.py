@@ -18,7 +18,8 @@ from mixray.training.measured import Measured, gaps_told, limits, result, scores
 
 FIGURES = {
     "num_steps": "optimiser steps", "num_rows": "examples", "num_packs": "packed sequences", "efficiency": "filled share of them",
-    "num_tokens": "tokens", "num_loss_tokens": "loss tokens", "first_loss": "loss at the first step", "last_loss": "loss at the last step",
+    "num_tokens": "tokens", "num_loss_tokens": "loss tokens", "num_cut_rows": "examples that were cut",
+    "num_cut_tokens": "tokens that those lost", "first_loss": "loss at the first step", "last_loss": "loss at the last step",
     "num_tensors": "tensors merged", "num_parameters": "parameters", "seconds": "seconds",
 }  # fmt: skip
 PRIVATE = ("deepspeed",)
@@ -101,7 +102,7 @@ def card(facts: Facts) -> str:
     if facts.settings or facts.parents:
         parts += ["## How it was made", _settings(facts)]
     parts += ["## What came out", _figures(facts.figures), "## How to load it", _loading(facts.place)]
-    parts += ["## Limits", "\n".join(f"* {limit}" for limit in limits(facts.measured, facts.contamination))]
+    parts += ["## Limits", "\n".join(f"* {limit}" for limit in [*_cut(facts), *limits(facts.measured, facts.contamination)])]
     return page(head, [*(part for part in parts if part), _made(facts)])
 
 
@@ -133,6 +134,16 @@ def _license(facts: Facts) -> str:
     if facts.license_id == LICENSE_UNKNOWN:
         return "Its licence is unknown: none was found with the base model, whose licence holds for this student, too."
     return f"Licence: {facts.license_id}, that of the base model unless its owner says otherwise."
+
+
+def _cut(facts: Facts) -> list[str]:
+    rows, tokens = (facts.figures.get(key) for key in ("num_cut_rows", "num_cut_tokens"))
+    if not rows:
+        return []
+    return [
+        f"It is a control: {rows:,} of its {facts.figures['num_rows']:,} examples were cut at {facts.settings['max_tokens']:,} tokens and "
+        f"lost {tokens:,}, their answer and their end of turn among them, which teaches never to stop."
+    ]
 
 
 def _pools(pools: Mapping[str, Mapping[str, int]]) -> str:

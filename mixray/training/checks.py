@@ -9,6 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixray.chat import ask, load_tokenizer, prompt_ids
 from mixray.errors import TrainingError
@@ -82,8 +83,13 @@ def _check_template(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         )  # fmt: skip
 
 
-def check_rows(rows: TokenRows, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Prove that every row trains something and ends in the end-of-turn token (TRL#6668, TRL#3091).
+def check_rows(rows: TokenRows, tokenizer: PreTrainedTokenizerBase, cut_to: int | None = None) -> None:
+    """Prove that every row trains something and ends in the end-of-turn token (TRL#6668, TRL#3091), those apart that were cut.
+
+    Args:
+        rows: what is to be trained.
+        tokenizer: the student's.
+        cut_to: tokens that longer rows were cut to, where the recipe asks for it: no row may be longer, and a cut one not shorter.
 
     Raises:
         TrainingError: a row does not.
@@ -96,12 +102,26 @@ def check_rows(rows: TokenRows, tokenizer: PreTrainedTokenizerBase) -> None:
             "A row trains no token, or its own prompt",
             seen=f"{rows.problem_ids[row]}: {rows.num_loss_tokens[row]} of {lengths[row]} tokens",
         )
-    endless = np.flatnonzero(rows.ids[rows.ends - 1] != tokenizer.eos_token_id)
+    is_cut = rows.num_cut_tokens > 0
+    _check_cuts(rows, lengths, is_cut, cut_to)
+    endless = np.flatnonzero((rows.ids[rows.ends - 1] != tokenizer.eos_token_id) & ~is_cut)
     if len(endless):
         raise TrainingError(
             "A row does not train the end of turn: the student would never stop",
             seen=f"{rows.problem_ids[int(endless[0])]}: {tokenizer.decode(rows[int(endless[0])].ids[-8:].tolist())}",
             rule=f"its last token must be {tokenizer.eos_token}",
+        )
+
+
+def _check_cuts(rows: TokenRows, lengths: NDArray[np.int64], is_cut: NDArray[np.bool_], cut_to: int | None) -> None:
+    """Prove that rows without an end of turn are those that the recipe's limit cut, and no others."""
+    wrong = np.flatnonzero(is_cut if cut_to is None else (lengths > cut_to) | (is_cut & (lengths != cut_to)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise TrainingError(
+            "A row was not cut as the recipe asks",
+            seen=f"{rows.problem_ids[row]}: {lengths[row]} tokens, and {rows.num_cut_tokens[row]} cut off",
+            rule="train.too_long=drop: no row is cut" if cut_to is None else f"train.too_long=cut: longer rows end at {cut_to} tokens",
         )
 
 

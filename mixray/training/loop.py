@@ -95,7 +95,7 @@ def train(work: Work, host: Host, exports: bool = True) -> State:
         state, records = read_state(folder) if folder is not None else (State(), [])
         if state.finished:
             return state
-        check_rows(work.rows, work.tokenizer)
+        check_rows(work.rows, work.tokenizer, work.train.cut_to)
         engine = start(
             lambda universal: Engine(work.source, work.train, work.seed, universal),
             folder,

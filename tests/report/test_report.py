@@ -16,7 +16,7 @@ import pytest
 from mixray import recipe, report, rows
 from mixray.errors import MixrayError
 from mixray.progress import StageProgress
-from mixray.report import Arm, markdown
+from mixray.report import Arm, markdown, numerals, page
 from mixray.report.build import build
 from mixray.store import Artefact, Store
 
@@ -173,6 +173,19 @@ def test_pooled_rows_average_over_seeds(told: tuple[list[Arm], dict[str, Any]]) 
         accuracies = [by_name[name]["overall"]["accuracy"] for name in group["arms"]]
         assert len(accuracies) == (1 if group["mixture"] is None else 2)
         assert group["overall"]["accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
+
+
+def test_what_was_cut_is_told_where_the_mixtures_are(told: tuple[list[Arm], dict[str, Any]]) -> None:
+    _, found = told
+    plain = markdown.render(found)
+    assert "Traces that are too long are left out before anything is mixed, never cut." in plain
+    assert "never cut" in page.render(found)
+    cut = {"cut": {"long": {"rows": 30, "tokens": 12_000}, "short": {"rows": 1, "tokens": 5}}}
+    mixtures = [{**row, **cut} if row["name"] == "mix-0.5" else row for row in found["mixtures"]]
+    for text in (markdown.render({**found, "mixtures": mixtures}), page.render({**found, "mixtures": mixtures})):
+        assert "mix-0.5: 31 of 903 rows (30 of long, 1 of short) were cut at 512 tokens and lost 12,005, their answer" in text
+        assert f"without the limit the share of tokens would be {numerals.percent(0.8)}" in text
+        assert "never cut" not in text
 
 
 def test_mixtures_and_pools_add_up(told: tuple[list[Arm], dict[str, Any]]) -> None:

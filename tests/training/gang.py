@@ -73,7 +73,7 @@ def work_of(student: str, train: Any) -> Any:
     """Return a small training of a student: problems of the tiny world, in short and long traces."""
     import numpy as np
 
-    from mixray.chat import ask, encode
+    from mixray.chat import ask, cut, encode
     from mixray.tiny.problems import take
     from mixray.tiny.styles import write
     from mixray.training.checks import ready_tokenizer
@@ -85,8 +85,9 @@ def work_of(student: str, train: Any) -> Any:
     rows = []
     for number, problem in enumerate(take("train", NUM_ROWS, (2, 3), 0)):
         answer = {"role": "assistant", "content": write("long" if number % 5 == 0 else "short", problem)}
-        encoded = encode(tokenizer, [*ask(problem.question), answer])
-        rows.append(TokenRow(np.array(encoded.ids, np.int32), encoded.num_loss_tokens))
+        whole = encode(tokenizer, [*ask(problem.question), answer])
+        encoded = whole if train.cut_to is None else cut(whole, train.cut_to)
+        rows.append(TokenRow(np.array(encoded.ids, np.int32), encoded.num_loss_tokens, len(whole.ids) - len(encoded.ids)))
     sizes = Sizes(train.batch_rows, train.batch_tokens, train.pack_tokens or train.max_tokens, train.epochs)
     ids = [str(number) for number in range(len(rows))]
     steps = batch_plan(ids, [len(row.ids) for row in rows], [row.num_loss_tokens for row in rows], sizes, seed=0)

@@ -61,6 +61,14 @@ def test_a_card_tells_base_mixture_recipe_and_figures(facts: Facts, mixture: Art
     assert str(Path(random_student).parent) not in text
 
 
+def test_a_card_warns_where_examples_were_cut(facts: Facts) -> None:
+    assert "never to stop" not in card(facts)
+    settings, figures = {**facts.settings, "max_tokens": 1024}, {**facts.figures, "num_cut_rows": 3, "num_cut_tokens": 4500}
+    text = card(replace(facts, settings=settings, figures=figures))
+    assert (rows(text)["examples that were cut"], rows(text)["tokens that those lost"]) == ("3", "4,500")
+    assert "* It is a control: 3 of its 8 examples were cut at 1,024 tokens and lost 4,500, their answer and their end of turn" in text
+
+
 def test_the_head_is_what_the_hub_understands(facts: Facts) -> None:
     of_hub = replace(facts, base_model="Qwen/Qwen2.5-0.5B-Instruct", base_is_on_hub=True, license_id="apache-2.0")
     assert head(card(of_hub)) == {

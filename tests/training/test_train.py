@@ -28,7 +28,7 @@ from mixray.training import attempts, fit, stage
 
 pytestmark = pytest.mark.e2e
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-NUM_ROWS = 60
+NUM_ROWS, CUT_TO = 60, 75
 SETTINGS = Train(
     epochs=1, learning_rate=2e-3, batch_rows=6, max_tokens=256, packs_multiple=2, zero_stage=2, workers=(2, 2),
     dtype="float32", checkpoint_every_steps=4,
@@ -143,6 +143,19 @@ def test_a_mixture_with_an_over_long_row_is_refused_in_one_message(
     with pytest.raises(TrainingError, match=r"longer than a packed sequence.*at most 32") as caught:
         training.run(store, "arm", make_mixture(store), random_student, short, 0, quiet)
     assert json.dumps(str(caught.value))
+
+
+def test_a_training_that_cuts_what_is_too_long_says_how_much_that_was(
+    ray_cluster: None, store: Store, random_student: str, quiet: StageProgress
+) -> None:
+    cutting = SETTINGS.model_copy(update={"max_tokens": CUT_TO, "too_long": "cut", "batch_rows": 30})
+    student = training.run(store, "arm", make_mixture(store), random_student, cutting, 0, quiet)
+    tokens = store.open("tokens", store.folders("tokens")[0])
+    lost = tokens.read_table()["num_cut_tokens"].to_numpy()
+    assert 0 < (lost > 0).sum() < NUM_ROWS
+    assert (student.outcome["num_cut_rows"], student.outcome["num_cut_tokens"]) == ((lost > 0).sum(), lost.sum())
+    assert student.outcome["num_tokens"] == sum(record["num_tokens"] for record in records_of(student))
+    assert f"of its 60 examples were cut at {CUT_TO} tokens" in (student.local_folder() / "README.md").read_text()
 
 
 def test_a_student_whose_folder_could_not_be_written_is_not_trained_again(
