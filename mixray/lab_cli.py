@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,7 @@ def lab(
     docs: Annotated[Path, typer.Option(help="where laboratory.md and its numbers and pictures are written")] = Path("docs"),
 ) -> None:
     """Hold what the paper and its neighbours claim against the tiny world; finds what is there already, and goes on where it was ended."""
-    from mixray.laboratory import CLAIMS, Notebook, find
+    from mixray.laboratory import CLAIMS, Notebook, find, metered
     from mixray.laboratory.notebook import apart, is_same
 
     for name in claims or []:
@@ -44,9 +43,10 @@ def lab(
         store = Store(storage)
         with Display(terminal.err) as display:
             for claim in wanted:
-                began, recipe = time.monotonic(), load_recipe(claim.recipe)
+                recipe = load_recipe(claim.recipe)
                 is_there = pipeline.report_of(recipe, build_graph(recipe, store), store).is_done()
-                made, _ = pipeline.run(recipe, store, display)
+                with metered() as meter:
+                    made, _ = pipeline.run(recipe, store, display)
                 finding = find(claim, recipe, build_graph(recipe, store), made)
                 terminal.answer(f"{claim.name}: {finding.verdict}")
                 if check:
@@ -57,7 +57,7 @@ def lab(
                     outside += bool(told)
                     continue
                 if not is_there:
-                    notebook.seconds[claim.recipe] = notebook.seconds.get(claim.recipe, 0.0) + round(time.monotonic() - began, 1)
+                    notebook.seconds[claim.recipe] = round(notebook.seconds.get(claim.recipe, 0.0) + meter.seconds, 1)
                     notebook.machine = machine()
                 notebook.add(claim, finding, made.read_json("report.json"))
     if outside:

@@ -2,6 +2,7 @@
 
 from mixray.laboratory.claims import CLAIMS, Claim
 from mixray.laboratory.findings import Finding, find
+from mixray.laboratory.meter import metered
 from mixray.laboratory.notebook import Notebook
 
-__all__ = ["CLAIMS", "Claim", "Finding", "Notebook", "find"]
+__all__ = ["CLAIMS", "Claim", "Finding", "Notebook", "find", "metered"]

@@ -22,7 +22,7 @@ NUMBERS, PAGE, PICTURES = "laboratory.json", "laboratory.md", "laboratory"
 
 @dataclass
 class Notebook:
-    """The findings in a folder, by claim, and how long each recipe took on `machine`, in seconds by the clock."""
+    """The findings in a folder, by claim, and the processor seconds that each recipe took on `machine`."""
 
     folder: Path
     findings: dict[str, Finding] = field(default_factory=dict)

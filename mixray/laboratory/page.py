@@ -56,7 +56,7 @@ def render(findings: Mapping[str, Finding], seconds: Mapping[str, float], machin
 
     Args:
         findings: by claim.
-        seconds: that each recipe took, by the clock.
+        seconds: of processors, that each recipe took.
         machine: on what.
         there: the names of the pictures that are there.
     """
@@ -95,7 +95,7 @@ def _cost(seconds: Mapping[str, float], machine: str) -> str:
     if not seconds:
         return ""
     hours = sum(seconds.values()) / 3600
-    return f"**What it took**: {hours:.1f} hours by the clock on {machine}, for {len(seconds)} recipes that share what they can.\n"
+    return f"**What it took**: {hours:.1f} processor hours ({machine}) for {len(seconds)} recipes, which share what they can.\n"
 
 
 def _section(claim: Claim, finding: Finding | None, there: Collection[str]) -> str:

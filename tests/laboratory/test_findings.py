@@ -63,7 +63,7 @@ def test_the_page_says_how_small_a_difference_would_have_been_shown() -> None:
     told = page.render({"mix": finding(contrasted(0.01, 0.05))}, {"lab/mix": 3600.0}, "2 cores", ())
     assert "**Not shown here.**" in told
     assert "+1.0 [-4.0, +6.0] points; 7.0 points would have been shown" in told
-    assert "1.0 hours by the clock on 2 cores" in told
+    assert "1.0 processor hours (2 cores)" in told
     assert told.count("not run yet") == len(CLAIMS) - 1
 
 

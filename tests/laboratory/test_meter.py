@@ -1,0 +1,32 @@
+"""Processor time is that of a process and all that it starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mixray.laboratory import meter
+from mixray.laboratory.meter import metered
+
+BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 1.0: pass\ntime.sleep(0.6)"
+
+
+def test_a_child_that_has_ended_counts_and_one_that_sleeps_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "SECONDS", 0.1)
+    with metered() as told:
+        children = [subprocess.Popen([sys.executable, "-c", code]) for code in (BUSY, "import time; time.sleep(1)")]
+        for child in children:
+            child.wait()
+    assert 1.0 <= told.seconds < 3.0
+
+
+def test_what_was_spent_before_does_not_count() -> None:
+    began = time.process_time()
+    while time.process_time() - began < 0.5:
+        pass
+    with metered() as told:
+        pass
+    assert told.seconds < 0.3
