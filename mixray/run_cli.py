@@ -110,7 +110,7 @@ def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
     asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
     trains = [recipe.train.for_student(student.train) for student in recipe.students.values()]
     gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
-               + [train.workers[1] * train.use_gpu for train in trains]
+               + [train.workers[1] * train.arms_at_once * train.use_gpu for train in trains]
                + [recipe.serve.num_gpus * recipe.serve.students_at_once,
                   recipe.shifts.num_gpus if recipe.shifts else 0])  # fmt: skip
     return {
