@@ -154,3 +154,15 @@ def test_a_launcher_file_without_prices_is_read(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(config))
     cluster = read_cluster(path)
     assert (cluster.head.per_hour, cluster.prices) == (None, "no prices")
+
+
+def test_arms_trained_side_by_side_take_nodes_for_as_many_as_there_are(tmp_path: Path) -> None:
+    def demanded(*overrides: str) -> tuple[int, int]:
+        recipe = load_recipe("tiny", ["train.workers=[2,3]", *overrides])
+        stages = stages_to_come(recipe, build_graph(recipe, Store(str(tmp_path))))
+        (workers,) = [each for stage in stages if stage.stage == "train" for each in stage.demands if each.what == "workers"]
+        return workers.fewest, workers.most
+
+    assert demanded() == (2, 3)
+    assert demanded("train.arms_at_once=2") == (2, 6)
+    assert demanded("train.arms_at_once=9") == (2, 9), "there are three arms"
