@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -44,7 +44,9 @@ FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_c
 
 
 def build(names: Iterable[str] | None, folder: Path | None, store: Store, display: Display) -> Iterator[str]:
-    """Train the named models (all where unset) and those they continue from; write them to `folder` (the package's own where unset).
+    """Train the named models (all where unset) and write them to `folder` (the package's own where unset).
+
+    A model continues from the one trained beside it or, where that is not named, from the one that ships.
 
     Yields:
         A line for each model with the share of the validation problems it solves, decoding greedily.
@@ -56,7 +58,7 @@ def build(names: Iterable[str] | None, folder: Path | None, store: Store, displa
     order = in_order(MODELS if names is None else names)
     with ray_session():
         for name in order:
-            student = _train(store, name, display)
+            student = _train(store, name, order, display)
             ship(student.local_folder(), target / name)
             line = display.stage(f"measure {name}")
             told = f"{name}: {_told(accuracy(target / name))}, trained in {student.outcome['seconds']:.0f} s"
@@ -65,26 +67,23 @@ def build(names: Iterable[str] | None, folder: Path | None, store: Store, displa
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return the names and all they continue from, each after its start.
+    """Return the names, each after the one it continues from, where that is among them.
 
     Raises:
         MixrayError: there is no recipe of that name.
     """
-    ordered: list[str] = []
-    for name in names:
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
         if name not in MODELS:
             raise MixrayError("There is no recipe for such a tiny model", seen=name, rule=f"one of {sorted(MODELS)}")
-        start = MODELS[name].start
-        ordered += [needed for needed in [*(in_order([start]) if start else []), name] if needed not in ordered]
-    return ordered
+    return sorted(wanted, key=lambda name: MODELS[name].start in wanted)
 
 
-def _train(store: Store, name: str, display: Display) -> Artefact:
+def _train(store: Store, name: str, beside: Sequence[str], display: Display) -> Artefact:
     recipe = MODELS[name]
-    start = _train(store, recipe.start, display) if recipe.start else _random_model(store, name, recipe)
-    book = lesson_book(store, recipe, load_tokenizer(start.local_folder()))
+    source = str(_start(store, name, beside, display))
+    book = lesson_book(store, recipe, load_tokenizer(source))
     arm, train = f"tiny-{name}", recipe.train()
-    source = str(start.local_folder())
     known = training.handle(store, arm, book, source, train, recipe.seed)
     if known.is_done():
         return known
@@ -92,6 +91,14 @@ def _train(store: Store, name: str, display: Display) -> Artefact:
     student = training.run(store, arm, book, source, train, recipe.seed, line)
     line.finish(f"{student.outcome['num_steps']} steps, loss {student.outcome['last_loss']:.4f}")
     return student
+
+
+def _start(store: Store, name: str, beside: Sequence[str], display: Display) -> Path:
+    """Return the folder of what a model continues from."""
+    recipe = MODELS[name]
+    if recipe.start is None:
+        return _random_model(store, name, recipe).local_folder()
+    return _train(store, recipe.start, beside, display).local_folder() if recipe.start in beside else tiny_models_folder() / recipe.start
 
 
 def _random_model(store: Store, name: str, recipe: TinyModel) -> Artefact:

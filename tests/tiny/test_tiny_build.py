@@ -24,11 +24,13 @@ def test_every_recipe_can_be_followed() -> None:
         assert recipe.train().max_tokens == recipe.max_tokens
 
 
-def test_a_model_is_built_after_what_it_continues_from_and_once() -> None:
+def test_a_model_is_built_after_what_it_continues_from_where_that_is_built_too() -> None:
     order = in_order(sorted(MODELS))
     assert sorted(order) == sorted(MODELS)
     for name, recipe in MODELS.items():
         assert recipe.start is None or order.index(recipe.start) < order.index(name)
+    assert in_order(["student-s-instruct"]) == ["student-s-instruct"], "from the student-s that ships"
+    assert in_order(["short", "student-m", "short"]) == ["student-m", "short"]
 
 
 def test_an_unknown_model_is_refused() -> None:
