@@ -13,6 +13,7 @@ import typer
 from mixray.audit_cli import audit
 from mixray.errors import MixrayError, RecipeError
 from mixray.evaluate_cli import evaluate
+from mixray.functions import checked_name
 from mixray.lab_cli import lab
 from mixray.mixture_cli import mixture
 from mixray.options import SetOption, StorageOption, log_path
@@ -54,6 +55,7 @@ def verify(
     response: Annotated[str, typer.Option(help="the key of the response")] = "response",
     gold: Annotated[str, typer.Option(help="the key of the right answer")] = "answer",
     unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts (GSM8K)")] = False,
+    verifier: Annotated[str | None, typer.Option(help="your own judge of the rows, as package.module:function")] = None,
     redo: Annotated[bool, typer.Option("--redo", help="judge the pools and scores of a recipe again; nothing is asked")] = False,
     storage: StorageOption = "./runs",
     overrides: SetOption = None,
@@ -64,10 +66,19 @@ def verify(
         return
     if out is None:
         raise RecipeError("It is not said where the judged rows go", rule="--out is needed", do="pass --out OUT.jsonl")
-    from mixray.verify import verify_file
+    from mixray.verify import OwnVerifier, verify_file
+    from mixray.verify import verify as by_policy
 
-    counts = verify_file(Path(file), response, gold, out, unboxed)
+    judge = OwnVerifier.named(_own(verifier)) if verifier else by_policy
+    counts = verify_file(Path(file), response, gold, out, unboxed, judge)
     print(", ".join(f"{value} {key}" for key, value in counts.items()) + f" -> {out}")
+
+
+def _own(name: str) -> str:
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        raise RecipeError("A --verifier is wrong", seen=name, rule=str(error), do="see verify/OWN.md") from None
 
 
 def _judge_again(recipe: Recipe, storage: str) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from mixray import evaluation, problems, serving, teachers
 from mixray.disk import disk_errors_explained
 from mixray.graph import Arm, build_graph
-from mixray.judging import asking, judged_scores
+from mixray.judging import asking, judged_scores, own_verifier
 from mixray.judging import doubts as doubts_of
 from mixray.judging import exam as exam_of
 from mixray.models import resolve
@@ -37,7 +37,7 @@ def read_problems(sources: Mapping[str, ProblemSet], store: Store, display: Disp
     """Read problem sets, by the names of their artefacts."""
     for name, source in sources.items():
         line = display.stage(f"problems {name}")
-        out = problems.run(store, name, source, verify, line).outcome
+        out = problems.run(store, name, source, verify, line, own_verifier(source)).outcome
         line.finish(f"{out['num_problems']} problems, {out['num_set_aside']} set aside")
 
 

@@ -17,14 +17,29 @@ def exam(store: Store, evaluate: Evaluate, student_prompt: str, seed: int, serve
 
     Raises:
         SourceError: a problem file is missing.
+        RecipeError: a verifier is.
     """
     benchmarks = {name: problems.handle(store, name, asked_of.problem_set) for name, asked_of in evaluate.benchmarks.items()}
-    return evaluation.Exam(benchmarks, evaluate, student_prompt, seed, evaluation.Rule(verify.verify, verify.POLICY), serve)
+    own = {name: own_verifier(asked_of) for name, asked_of in evaluate.benchmarks.items()}
+    judged_by = evaluation.Rule(verify.verify, verify.POLICY, {name: verifier for name, verifier in own.items() if verifier is not None})
+    return evaluation.Exam(benchmarks, evaluate, student_prompt, seed, judged_by, serve)
+
+
+def own_verifier(source: ProblemSet) -> verify.OwnVerifier | None:
+    """Return the user's own verifier of the answers to these problems; None where the recipe names none, and mixray's judges.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    return verify.OwnVerifier.named(source.verifier) if source.verifier is not None else None
 
 
 def rule(source: ProblemSet) -> teachers.Rule:
     """Return how the teachers' answers to these problems are judged."""
-    return teachers.Rule(verify.verify, verify.POLICY, source.counts_unboxed)
+    own = own_verifier(source)
+    if own is None:
+        return teachers.Rule(verify.verify, verify.POLICY, source.counts_unboxed)
+    return teachers.Rule(own, verify.POLICY, source.counts_unboxed, own.identity())
 
 
 def asking() -> second_opinion.Asking:

@@ -17,7 +17,7 @@ from mixray import evaluation, examine, mixing, overlaps, problems, report, serv
 from mixray.disk import disk_errors_explained
 from mixray.examine import model_folders
 from mixray.graph import Arm, Graph, build_graph
-from mixray.judging import asking, rule
+from mixray.judging import asking, own_verifier, rule
 from mixray.progress import Display
 from mixray.recipe import Asked, ImportedTeacher, ProblemSet, Recipe, Serve
 from mixray.runs import at_work
@@ -180,7 +180,7 @@ def make_pools(recipe: Recipe, store: Store, display: Display) -> dict[str, Arte
             asking = any(recipe.judge or isinstance(recipe.teachers[name], Asked) for name in waiting)  # imports need no cluster
             session.enter_context(at_work(store, recipe.name, display, asking))
         line = display.stage("problems train")
-        problems.run(store, "train", recipe.problems, verify, line)
+        problems.run(store, "train", recipe.problems, verify, line, own_verifier(recipe.problems))
         ask_teachers(recipe, graph, store, display)
     return graph.pools
 
@@ -214,7 +214,7 @@ def import_pool(name: str, teacher: ImportedTeacher, source: ProblemSet, store: 
     """Make a pool of existing traces over a problem set, as a recipe with the same two would find it; needs no cluster."""
     with disk_errors_explained(store.url):
         line = display.stage("problems train")
-        asked = problems.run(store, "train", source, verify, line)
+        asked = problems.run(store, "train", source, verify, line, own_verifier(source))
         line.finish(f"{asked.outcome['num_problems']:,} problems, {asked.outcome['num_set_aside']:,} set aside")
         line = display.stage(f"teacher {name}")
         pool = teachers.run(store, name, teacher, asked, Recipe.model_fields["seed"].default, rule(source), line)
@@ -227,6 +227,9 @@ def judge_again(recipe: Recipe, store: Store, display: Display) -> list[tuple[Ar
     graph = build_graph(recipe, store, every_teacher=True)
     redone: list[tuple[Artefact, teachers.Redone | evaluation.Redone]] = []
     with disk_errors_explained(store.url):
+        # A verifier checks golds, too; without one the problems are as they were when somebody answered them.
+        sources = {"train": recipe.problems, **examine.benchmark_sets(recipe.evaluate)}
+        examine.read_problems({name: source for name, source in sources.items() if source.verifier}, store, display)
         for name, pool in graph.asked.items():
             line = display.stage(f"verdicts {name}")
             change = teachers.judge_again(pool, recipe.teachers[name], graph.problems, rule(recipe.problems), line)

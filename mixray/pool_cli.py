@@ -140,6 +140,7 @@ def import_(
     question: Annotated[str | None, typer.Option(help="the problems' column of the question; the format's where unset")] = None,
     answer: Annotated[str | None, typer.Option(help="the problems' column of the gold")] = None,
     unboxed: Annotated[bool, typer.Option("--unboxed", help="where no box is found, the last number counts; gsm8k says so itself")] = False,
+    verifier: Annotated[str | None, typer.Option(help="your own judge of the traces, as package.module:function")] = None,
     response_after: Annotated[str | None, typer.Option(help="the response is what follows the last of this text")] = None,
     storage: StorageOption = "./runs",
 ) -> None:
@@ -151,6 +152,7 @@ def import_(
     })  # fmt: skip
     source = parse_part(ProblemSet, {
         "source": problems, "format": form, "split": split, "question_field": question, "answer_field": answer, "unboxed": unboxed,
+        "verifier": verifier,
     })  # fmt: skip
     with library_noise_in(log_path(storage, f"import-{name}")) as terminal:
         from mixray import pipeline

@@ -13,6 +13,7 @@ FLOOR = {
     "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
     "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement", "ids", "metrics", "runs",
+    "functions", "judged",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}
 COMMANDS = {

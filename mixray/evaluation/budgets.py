@@ -149,7 +149,7 @@ def _judge(forced: Sequence[tuple[dict[str, Any], str]], exam: Exam) -> None:
     """Fill in the verdicts of rows, each with its gold."""
     for benchmark, asked in exam.evaluate.benchmarks.items():
         here = [(row, gold) for row, gold in forced if row["benchmark"] == benchmark]
-        verdicts = exam.rule.verify(
+        verdicts = exam.rule.of(benchmark)(
             [row["response"] for row, _ in here],
             [gold for _, gold in here],
             [row["finish_reason"] for row, _ in here],

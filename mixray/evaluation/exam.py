@@ -7,21 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from mixray import chat, recipe, rows
 from mixray.chat import Messages
+from mixray.judged import JUDGED_BY
 from mixray.models import fingerprint, revision
 from mixray.store import Artefact, Store
 
 LAYOUT = 2
 """Of the rows of scores: those of another layout are not found again."""
-JUDGED_BY = "judged_by"
 
 Verify = Callable[[Sequence[str | None], Sequence[str | None], Sequence[str | None], bool], Sequence[Any]]
 """`verify(responses, golds, finish_reasons, unboxed)`: objects with `verdict`, `verdict_reason` and `answer`."""
 Problems = Mapping[str, list[dict[str, Any]]]
 """PROBLEM rows by benchmark."""
+
+
+class OwnVerify(Protocol):
+    """A verifier of the user's, called as `Verify` is."""
+
+    def identity(self) -> dict[str, str]:
+        """Return what identifies it in hashes."""
+
+    def __call__(
+        self, responses: Sequence[str | None], golds: Sequence[str | None], finish_reasons: Sequence[str | None], unboxed: bool, /
+    ) -> Sequence[Any]:
+        """Judge."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,17 @@ class Rule:
     verify: Verify
     policy: str
     """The version of what `verify` holds for equal."""
+    own: Mapping[str, OwnVerify] = field(default_factory=dict)
+    """The user's own verifiers, by benchmark."""
+
+    def of(self, benchmark: str) -> Verify:
+        """Return what judges the answers to a benchmark."""
+        return self.own.get(benchmark, self.verify)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies the rule in the hashes of scores."""
+        verifiers = {name: self.own[name].identity() for name in sorted(self.own)}
+        return {"policy": self.policy} | ({"verifiers": verifiers} if verifiers else {})
 
 
 class Name(NamedTuple):
@@ -81,7 +104,7 @@ class Exam:
             for name in sorted(self.benchmarks)
         }
         sampling = evaluate.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
-        return {"layout": LAYOUT, "asked": asked, **sampling, "seed": self.seed, JUDGED_BY: {"policy": self.rule.policy}}
+        return {"layout": LAYOUT, "asked": asked, **sampling, "seed": self.seed, JUDGED_BY: self.rule.identity()}
 
     @property
     def prompts(self) -> dict[str, str]:

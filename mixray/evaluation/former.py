@@ -1,6 +1,6 @@
-"""Answers that are there already: those of the same exam, judged under another policy.
+"""Answers that are there already, as they came: what is judged anew is not asked again.
 
-In: scores, made or not. Out: their answers, as they came. Nothing is written.
+In: made scores. Out: their answers, as they came. Nothing is written.
 """
 
 from __future__ import annotations
@@ -8,22 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from mixray.evaluation.client import StudentAnswer
-from mixray.evaluation.exam import JUDGED_BY, Name
+from mixray.evaluation.exam import Name
 from mixray.store import Artefact
-
-
-def sibling(scores: Artefact) -> Artefact | None:
-    """Return scores with the same answers under another policy, where the store holds some."""
-    for folder in scores.store.folders(scores.kind):
-        if folder.startswith(f"{scores.name}-") and not folder.endswith(".replaced"):
-            other = scores.store.open(scores.kind, folder)
-            if other.hash != scores.hash and _asked(other.made_by) == _asked(scores.made_by):
-                return other
-    return None
-
-
-def _asked(made_by: dict[str, Any]) -> dict[str, Any]:
-    return made_by | {"settings": {key: value for key, value in made_by["settings"].items() if key != JUDGED_BY}}
 
 
 def answers_of(scores: Artefact, failed: bool = False) -> dict[Name, StudentAnswer]:

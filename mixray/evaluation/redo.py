@@ -13,8 +13,9 @@ from typing import Any
 from mixray.errors import StoreError
 from mixray.evaluation import outcome
 from mixray.evaluation.exam import Exam
-from mixray.evaluation.former import answers_of, sibling
+from mixray.evaluation.former import answers_of
 from mixray.evaluation.score import commit, judge
+from mixray.judged import sibling
 from mixray.store import Artefact
 
 Changes = Counter[tuple[str, str]]

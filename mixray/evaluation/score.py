@@ -21,8 +21,9 @@ from mixray.errors import EvaluationError
 from mixray.evaluation import outcome
 from mixray.evaluation.client import Asker, StudentAnswer
 from mixray.evaluation.exam import Exam, Name, Problems, Question
-from mixray.evaluation.former import answers_of, sibling
+from mixray.evaluation.former import answers_of
 from mixray.evaluation.journal import Journal
+from mixray.judged import leave_note, sibling, unfinished
 from mixray.progress import StageProgress
 from mixray.store import Artefact
 
@@ -49,6 +50,8 @@ def run(scores: Artefact, exam: Exam, asker: Asker, progress: StageProgress | No
         problems = exam.problems()
         names = exam.names(problems)
         answers, adopted = _there_already(scores, names)
+        if exam.rule.own:
+            leave_note(scores)
         questions = exam.questions(problems, [name for name in names if name not in answers])
         answers |= ask(scores, asker, questions, len(answers), progress)
         refuse_many_errors(scores.name, answers.values())
@@ -58,9 +61,11 @@ def run(scores: Artefact, exam: Exam, asker: Asker, progress: StageProgress | No
 
 
 def _there_already(scores: Artefact, names: Sequence[Name]) -> tuple[dict[Name, StudentAnswer], int]:
-    """Return the answers that need not be asked for, and how many of them stem from scores under another policy."""
+    """Return the answers that need not be asked for, and how many there are of scores under another policy."""
     other = sibling(scores)
     adopted = answers_of(other) if other is not None else {}
+    for another in unfinished(scores):
+        adopted |= Journal(another).read()
     found = adopted | Journal(scores).read()
     return {name: found[name] for name in names if name in found}, len(adopted)
 
@@ -142,7 +147,7 @@ def judge(exam: Exam, problems: Problems, answers: Mapping[Name, StudentAnswer])
         by_id = {problem["problem_id"]: problem for problem in table}
         here = [name for name in names if name.benchmark == benchmark]
         asked = [answers[name] for name in here if answers[name].finish_reason != "error"]
-        verdicts = exam.rule.verify(
+        verdicts = exam.rule.of(benchmark)(
             [answer.response for answer in asked],
             [by_id[answer.name.problem_id]["answer"] for answer in asked],
             [answer.finish_reason for answer in asked],

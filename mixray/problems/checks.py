@@ -6,6 +6,9 @@ In: drafts, and the verifier. Out: problems, or rows set aside. Three questions 
   * Does a worked solution, read as a response, come to another answer? Where the verifier cannot tell, the row passes.
   * Where the gold is read out of a solution: is an earlier box of it another answer? Then the last one may be but a part of the whole, or
     one of several that would do. Boxes that stand together (`\\boxed{2} or \\boxed{3}`) are one gold to the verifier.
+
+Where the user has a verifier of their own, the first question is put to it, with the gold in a box and bare: it must hold neither for
+wrong, unless it holds the other for right. What the built-in verifier answers to the second and third, it may overrule.
 """
 
 from __future__ import annotations
@@ -33,13 +36,16 @@ class Claim:
     response: str
 
 
-def sift(drafts: Sequence[Draft | SetAside], verify: Verify, unboxed_solutions: bool) -> list[dict[str, Any] | SetAside]:
+def sift(
+    drafts: Sequence[Draft | SetAside], verify: Verify, unboxed_solutions: bool, own: Verify | None = None
+) -> list[dict[str, Any] | SetAside]:
     """Return each draft as a PROBLEM row, or set aside where its gold cannot be trusted; the order stays.
 
     Args:
         drafts: the rows that could be read, and those that were set aside before.
         verify: the verifier.
         unboxed_solutions: whether the last number of a solution without a box is its answer.
+        own: the user's own verifier.
 
     Raises:
         VerifyError: the verifier itself fails.
@@ -47,13 +53,16 @@ def sift(drafts: Sequence[Draft | SetAside], verify: Verify, unboxed_solutions: 
     sifted, claims = _golds_found(list(drafts), verify)
     for index, one in enumerate(sifted):
         if isinstance(one, Draft):
-            claims.append(Claim(index, "gold_not_itself", f"\\boxed{{{one.problem['answer']}}}"))
+            if own is None:
+                claims.append(Claim(index, "gold_not_itself", _boxed(one)))
             claims += [Claim(index, "solution_disagrees", solution) for solution in one.solutions]
     solutions = [claim for claim in claims if claim.reason == "solution_disagrees"]
     others = [claim for claim in claims if claim.reason != "solution_disagrees"]
     for group, unboxed in ((others, False), (solutions, unboxed_solutions)):
-        for index, refused in _denied(group, sifted, verify, unboxed):
+        for index, refused in _denied(group, sifted, verify, unboxed, own):
             sifted[index] = refused
+    for index, refused in _not_themselves(sifted, own) if own else ():
+        sifted[index] = refused
     return [one.problem if isinstance(one, Draft) else one for one in sifted]
 
 
@@ -76,17 +85,38 @@ def _golds_found(drafts: list[Draft | SetAside], verify: Verify) -> tuple[list[D
     return drafts, claims
 
 
-def _denied(claims: list[Claim], sifted: list[Draft | SetAside], verify: Verify, unboxed: bool) -> list[tuple[int, SetAside]]:
-    """Return the rows with a claim that does not hold."""
+def _denied(
+    claims: list[Claim], sifted: list[Draft | SetAside], verify: Verify, unboxed: bool, own: Verify | None
+) -> list[tuple[int, SetAside]]:
+    """Return the rows with a claim that does not hold, and that the user's own verifier does not hold for right."""
     asked = [(claim, one) for claim in claims if isinstance(one := sifted[claim.index], Draft)]
     if not asked:
         return []
     verdicts = verify([claim.response for claim, _ in asked], [one.problem["answer"] for _, one in asked], None, unboxed)
-    return [
-        (claim.index, one.refused(claim.reason, _told(claim, one.problem["answer"], verdict)))
-        for (claim, one), verdict in zip(asked, verdicts, strict=True)
-        if not _holds(claim, one.problem["answer"], verdict)
-    ]
+    judged = zip(asked, verdicts, strict=True)
+    denied = [(claim, one, verdict) for (claim, one), verdict in judged if not _holds(claim, one.problem["answer"], verdict)]
+    if own is not None and denied:
+        said = own([claim.response for claim, _, _ in denied], [one.problem["answer"] for _, one, _ in denied], None, unboxed)
+        denied = [row for row, opinion in zip(denied, said, strict=True) if opinion.verdict != "right"]
+    return [(claim.index, one.refused(claim.reason, _told(claim, one.problem["answer"], verdict))) for claim, one, verdict in denied]
+
+
+def _not_themselves(sifted: list[Draft | SetAside], own: Verify) -> list[tuple[int, SetAside]]:
+    """Return the rows whose gold the user's own verifier holds for wrong, in a box or bare, and in neither way for right."""
+    asked = [(index, one) for index, one in enumerate(sifted) if isinstance(one, Draft)]
+    golds = [one.problem["answer"] for _, one in asked]
+    in_a_box, bare = own([_boxed(one) for _, one in asked], golds, None, False), own(golds, golds, None, False)
+    found = []
+    for (index, one), *both in zip(asked, in_a_box, bare, strict=True):
+        said = [opinion.verdict for opinion in both]
+        if "wrong" in said and "right" not in said:
+            detail = f"the verifier does not hold the gold {one.problem['answer']!r} for right: {said[0]} in a box, {said[1]} bare"
+            found.append((index, one.refused("gold_not_itself", detail)))
+    return found
+
+
+def _boxed(one: Draft) -> str:
+    return f"\\boxed{{{one.problem['answer']}}}"
 
 
 def _holds(claim: Claim, gold: str, verdict: Any) -> bool:

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from mixray.errors import ProblemError
 from mixray.files import content_checksum, excerpt, raw_rows
+from mixray.functions import UserFunction
+from mixray.judged import CHECKED_BY
 from mixray.problems.checks import Verify, sift
 from mixray.problems.drafts import Draft
 from mixray.problems.formats import draft
@@ -34,13 +36,16 @@ def handle(store: Store, name: str, source: ProblemSet) -> Artefact:
 
     Raises:
         SourceError: the source is not there.
+        RecipeError: nor is its verifier.
     """
-    settings = source.model_dump(mode="json", exclude={"unboxed"})
+    settings = source.model_dump(mode="json", exclude={"unboxed", "verifier"})
+    if source.verifier is not None:
+        settings[CHECKED_BY] = UserFunction.named(source.verifier).identity()
     content = None if source.source == "tiny" else content_checksum(source.source)
     return store.artefact("problems", name, settings if content is None else settings | {"content": content})
 
 
-def run(store: Store, name: str, source: ProblemSet, verify: Verify, progress: StageProgress) -> Artefact:
+def run(store: Store, name: str, source: ProblemSet, verify: Verify, progress: StageProgress, own: Verify | None = None) -> Artefact:
     """Read a problem set, or find it read.
 
     The outcome holds `num_problems`, `num_set_aside` and `set_aside` ({reason: rows}); the rows themselves, each with its reason, are in
@@ -52,6 +57,7 @@ def run(store: Store, name: str, source: ProblemSet, verify: Verify, progress: S
         source: what to read.
         verify: checks that each gold is right against itself and not wrong by the row's own solution.
         progress: told of every batch.
+        own: the user's own verifier, whose word counts over `verify`'s.
 
     Raises:
         SourceError: the source cannot be read.
@@ -62,11 +68,11 @@ def run(store: Store, name: str, source: ProblemSet, verify: Verify, progress: S
     with artefact.lock():
         if not artefact.is_done():
             with artefact.staging() as staging:
-                staging.outcome = _write(staging, source, verify, progress)
+                staging.outcome = _write(staging, read(source, verify, own), source, progress)
     return artefact
 
 
-def read(source: ProblemSet, verify: Verify) -> Iterator[dict[str, Any] | SetAside]:
+def read(source: ProblemSet, verify: Verify, own: Verify | None = None) -> Iterator[dict[str, Any] | SetAside]:
     """Yield each row of a source, in order, as a row of rows.PROBLEM or set aside, until there are `num_problems` good ones.
 
     Raises:
@@ -78,7 +84,7 @@ def read(source: ProblemSet, verify: Verify) -> Iterator[dict[str, Any] | SetAsi
     while batch := list(itertools.islice(rows, CHECKED_AT_ONCE)):
         drafts = [_draft(number, row, source) for number, row in batch]
         contents = [one.content for one in drafts]
-        for (number, _), content, one in zip(batch, contents, sift(drafts, verify, source.format == "gsm8k"), strict=True):
+        for (number, _), content, one in zip(batch, contents, sift(drafts, verify, source.format == "gsm8k", own), strict=True):
             if isinstance(one, SetAside):
                 yield one
                 continue
@@ -105,11 +111,11 @@ def _draft(number: int, row: Any, source: ProblemSet) -> Draft | SetAside:
         return SetAside(number, bad.reason, bad.detail, excerpt(row))
 
 
-def _write(staging: Staging, source: ProblemSet, verify: Verify, progress: StageProgress) -> dict[str, Any]:
+def _write(staging: Staging, rows: Iterator[dict[str, Any] | SetAside], source: ProblemSet, progress: StageProgress) -> dict[str, Any]:
     """Write parts and quarantine; return the outcome."""
     num_problems, quarantine = 0, Quarantine()
     part: list[dict[str, Any]] = []
-    for one in read(source, verify):
+    for one in rows:
         if isinstance(one, SetAside):
             quarantine.put(one)
             continue

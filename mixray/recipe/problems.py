@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from mixray.functions import NAME, checked_name
 from mixray.recipe.part import Part, PositiveInt
 
 ProblemFormat = Literal["plain", "gsm8k", "math", "math500", "amc23", "aime24", "olympiadbench"]
+
+FunctionName = Annotated[str, AfterValidator(checked_name), Field(json_schema_extra={"pattern": NAME})]
 
 
 class ProblemSet(Part):
@@ -23,6 +26,17 @@ class ProblemSet(Part):
     question_field: str | None = Field(None, description="the column of the question, `a.b` for a nested one; the format's where unset")
     answer_field: str | None = Field(None, description="the column of the gold; the format's where unset")
     unboxed: bool = Field(False, description="where no box is found, the last number is the answer; the format gsm8k says so by itself")
+    verifier: FunctionName | None = Field(
+        None, description="`package.module:function` of your own that judges the answers (verify/OWN.md); running the recipe runs it"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_verifiers(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave an unset verifier out: hashes are of this."""
+        told: dict[str, Any] = write(self)
+        if told.get("verifier", ...) is None:
+            del told["verifier"]
+        return told
 
     @model_validator(mode="after")
     def _tiny_is_endless(self) -> ProblemSet:

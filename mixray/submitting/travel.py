@@ -1,8 +1,8 @@
 """What of a recipe travels to the cluster: the recipe itself and the files it names, in one small folder.
 
 In: a recipe as plain data. Out: the folder that becomes the job's working directory. A relative path means the same file there as here,
-so artefacts have the same hashes. What cannot travel is refused before anything is sent: a file from outside the present folder, secrets,
-more than Ray's job server takes.
+so artefacts have the same hashes; so does a verifier's module that lies in the present folder. What cannot travel is refused before
+anything is sent: a file from outside the present folder, secrets, more than Ray's job server takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from mixray import functions
 from mixray.errors import RecipeError
 from mixray.models import folder_fingerprint
 
@@ -25,6 +26,7 @@ _HUB = "hf:"
 _FILES = {"source", "traces", "model", "lora"}
 _SECRET_FILES = {"keys_file", "tls_key"}
 _NODE_FILES = {"tls_cert"}
+_MODULES = {"verifier"}
 
 
 def named_files(data: Any, shared_paths: bool) -> list[Path]:
@@ -37,8 +39,11 @@ def named_files(data: Any, shared_paths: bool) -> list[Path]:
     Raises:
         RecipeError: one lies outside the present folder, or must not travel.
     """
-    found = []
+    found: list[Path] = []
     for key, value in sorted(set(_named(data))):
+        if key in _MODULES:
+            found += _module(key, value, shared_paths)
+            continue
         text = value.removeprefix(_HUB)
         if "://" in text or text == "tiny" or text.startswith("tiny:"):
             continue
@@ -49,7 +54,20 @@ def named_files(data: Any, shared_paths: bool) -> list[Path]:
         if not absolute and not path.exists() and not text.startswith(("./", "../")):
             continue  # a hub id, or it is told by whoever reads it
         found.append(_may_travel(key, path, absolute))
-    return found
+    return sorted(set(found))
+
+
+def _module(key: str, name: str, shared_paths: bool) -> list[Path]:
+    """Return the files of a function's module that lies in the present folder; an installed one, and one unknown here, is the nodes'."""
+    files, path = functions.files_here(name), functions.module_file(name)
+    if not files and path is not None and not shared_paths and not functions.is_installed(path):
+        raise RecipeError(
+            "A recipe names a module of this machine alone",
+            seen=f"{key}: {name} in {path}",
+            rule="modules travel from the present folder",
+            do="copy it here, or install it on the nodes; with --shared-paths it is taken to be on the nodes' PYTHONPATH",
+        )
+    return files
 
 
 def _may_travel(key: str, path: Path, absolute: bool) -> Path:
@@ -77,7 +95,7 @@ def _named(data: Any) -> Iterator[tuple[str, str]]:
     """Yield every (key, value) that may name a file; a model behind an endpoint is a name there."""
     for key, value in data.items() if isinstance(data, dict) else ():
         if isinstance(value, str):
-            if key in _FILES | _SECRET_FILES | _NODE_FILES and not (key == "model" and data.get("endpoint")):
+            if key in _FILES | _SECRET_FILES | _NODE_FILES | _MODULES and not (key == "model" and data.get("endpoint")):
                 yield key, value
         else:
             yield from _named(value)

@@ -102,17 +102,7 @@ class Parts:
 
     def __init__(self, store: Store, work_folder: str, num_problems: int) -> None:
         """Look at every part; one that cannot be read is removed, and its problems count as not asked."""
-        self.store = store
-        store.fs.invalidate_cache()
-        folder = f"{work_folder}/{FOLDER}"
-        found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
-        names = sorted(path.rsplit("/", 1)[-1] for path in found)
-        paths = [f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith(".")]
-        self.parts: list[Part] = []
-        with ThreadPoolExecutor(_READERS) as readers:
-            for start in range(0, len(paths), _LOOKED_AT_ONCE):  # what waits to be looked at takes memory too
-                seen = readers.map(functools.partial(_look, store), paths[start : start + _LOOKED_AT_ONCE])
-                self.parts += [part for part in seen if part is not None]
+        self.store, self.parts = store, looked_at(store, work_folder)
         self.owner = np.full(num_problems, -1, np.int32)
         for index, part in enumerate(self.parts):
             free = part.positions[self.owner[part.positions] < 0]
@@ -150,6 +140,21 @@ class Parts:
         positions = table["position"].to_numpy()
         mine = (positions >= start) & (positions < end) & (self.owner[positions] == index)
         return table.filter(pa.array(mine))
+
+
+def looked_at(store: Store, work_folder: str) -> list[Part]:
+    """Return every part of a work folder, by name; one that cannot be read is removed."""
+    store.fs.invalidate_cache()
+    folder = f"{work_folder}/{FOLDER}"
+    found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
+    names = sorted(path.rsplit("/", 1)[-1] for path in found)
+    paths = [f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith(".")]
+    parts: list[Part] = []
+    with ThreadPoolExecutor(_READERS) as readers:
+        for start in range(0, len(paths), _LOOKED_AT_ONCE):  # what waits to be looked at takes memory too
+            seen = readers.map(functools.partial(_look, store), paths[start : start + _LOOKED_AT_ONCE])
+            parts += [part for part in seen if part is not None]
+    return parts
 
 
 def so_far(store: Store, work_folder: str) -> Tally:

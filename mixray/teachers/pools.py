@@ -17,6 +17,7 @@ from typing import Any
 from mixray import metrics
 from mixray.errors import TeacherError
 from mixray.files import content_checksum
+from mixray.judged import JUDGED_BY, leave_note
 from mixray.models import fingerprint, folder_fingerprint
 from mixray.progress import StageProgress
 from mixray.quarantine import Quarantine
@@ -55,7 +56,7 @@ def handle(store: Store, name: str, teacher: AnyTeacher, problems: Artefact, see
         }
     elif isinstance(teacher, ImportedTeacher):
         settings["content"] = content_checksum(teacher.traces)
-    return store.artefact(kind, name, settings | {rejudge.JUDGED_BY: rule.identity()}, {"problems": problems})
+    return store.artefact(kind, name, settings | {JUDGED_BY: rule.identity()}, {"problems": problems})
 
 
 def run(
@@ -106,8 +107,11 @@ def _make(
     if isinstance(teacher, ImportedTeacher):
         set_aside = imported.write_parts(pool, name, teacher, problems, rule, progress)
     else:
+        if rule.own:
+            leave_note(pool)
         adopted, _ = rejudge.adopt(pool, teacher, problems, rule, parts)
         resumed.add(adopted)
+        resumed.add(rejudge.adopt_unfinished(pool, teacher, problems, rule))
         _ask_missing(pool, name, teacher, problems, seed, rule, progress, engine)
     parts = Parts(pool.store, pool.work_path, num_problems)
     if isinstance(teacher, Asked):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mixray.errors import StoreError
+from mixray.judged import sibling
 from mixray.progress import StageProgress
 from mixray.quarantine import Quarantine
 from mixray.recipe import AnyTeacher, Asked
@@ -16,7 +17,7 @@ from mixray.store import Artefact
 from mixray.teachers.figures import Figures, judged_anew
 from mixray.teachers.parts import Parts
 from mixray.teachers.pools import commit
-from mixray.teachers.rejudge import Changes, adopt, changed, rejudged, sibling
+from mixray.teachers.rejudge import Changes, adopt, changed, rejudged
 from mixray.teachers.work import Rule
 
 

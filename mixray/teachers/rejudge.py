@@ -12,52 +12,42 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mixray.errors import StoreError
-from mixray.recipe import AnyTeacher, ImportedTeacher
+from mixray.judged import sibling, unfinished
+from mixray.recipe import AnyTeacher, Asked, ImportedTeacher
+from mixray.rows import TRACE, keyed_draw
 from mixray.store import Artefact
-from mixray.teachers.parts import Parts, Stamp, write_part
+from mixray.teachers.parts import PART, Parts, Stamp, looked_at, write_part
 from mixray.teachers.tally import Tally
 from mixray.teachers.work import Rule
 
-JUDGED_BY = "judged_by"
 Changes = Counter[tuple[str, str]]
 """How many verdicts went from one to another."""
-
-
-def sibling(pool: Artefact) -> Artefact | None:
-    """Return a pool with the same answers under another policy, where the store holds one."""
-    for folder in pool.store.folders(pool.kind):
-        if not folder.startswith(f"{pool.name}-"):
-            continue
-        other = pool.store.open(pool.kind, folder)
-        if other.hash != pool.hash and _asked(other.made_by) == _asked(pool.made_by):
-            return other
-    return None
-
-
-def _asked(made_by: dict[str, Any]) -> dict[str, Any]:
-    return made_by | {"settings": {key: value for key, value in made_by["settings"].items() if key != JUDGED_BY}}
 
 
 def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, parts: Parts) -> tuple[Tally, Changes]:
     """Write a sibling's answers, judged by `rule`, as parts of `pool`; return what was adopted, and which verdicts changed.
 
     Where answers are asked until enough are right, each problem keeps those it would have got under this rule; a problem that would
-    have been asked further is left to be asked. What `parts` holds stays as it is: an adoption that was killed goes on.
+    have been asked further is left to be asked, and so is one that the sibling's problem set, checked by another verifier, lacks. What
+    `parts` holds stays as it is: an adoption that was killed goes on.
     """
     other = sibling(pool)
     adopted, changes = Tally(), Changes()
     if other is None:
         return adopted, changes
     stamp = _stamp(other)
-    problem_ids = (problem_id for table in problems.tables(["problem_id"]) for problem_id in table["problem_id"].to_pylist())
-    places = enumerate(problem_ids)
+    places = _places(problems)
+    same_problems = other.made_by["inputs"] == pool.made_by["inputs"]
     for table in other.tables():
         rows, again = [], rejudged(table, rule)
         changes += changed(table, again)
         for problem_id, traces in itertools.groupby(again.to_pylist(), key=lambda row: row["problem_id"]):
-            position = next((place for place, known in places if known == problem_id), None)
+            position = places.get(keyed_draw(problem_id))
+            if position is None and not same_problems:
+                continue
             if position is None:
                 raise StoreError("A pool holds a problem its problem set lacks", seen=f"{other.label}: {problem_id}")
             if parts.owner[position] < 0:
@@ -66,6 +56,35 @@ def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, p
             write_part(pool.store, pool.work_path, rows, stamp, pool.fence)
             adopted.add(Tally.of(rows))
     return adopted, changes
+
+
+def adopt_unfinished(pool: Artefact, teacher: Asked, problems: Artefact, rule: Rule) -> Tally:
+    """Write what unfinished pools hold that were asked alike, judged by `rule`, as parts of `pool`; return what was adopted."""
+    adopted, store = Tally(), pool.store
+    others = unfinished(pool)
+    places = _places(problems) if others else {}
+    for other in others:
+        missing = set(Parts(store, pool.work_path, len(places)).missing().tolist())
+        for part in looked_at(store, other.work_path):
+            if part.tally.failed:
+                continue  # another asking may fare better
+            table = pq.read_table(part.path, schema=PART, filesystem=store.arrow_fs).drop_columns("position").cast(TRACE)
+            rows = []
+            for problem_id, traces in itertools.groupby(rejudged(table, rule).to_pylist(), key=lambda row: row["problem_id"]):
+                position = places.get(keyed_draw(problem_id))
+                if position in missing:
+                    rows += [row | {"position": position} for row in _due(list(traces), teacher)]
+            if rows:
+                write_part(store, pool.work_path, rows, part.stamp, pool.fence)
+                missing -= {row["position"] for row in rows}
+                adopted.add(Tally.of(rows))
+    return adopted
+
+
+def _places(problems: Artefact) -> dict[int, int]:
+    """Return where each problem stands, by a digest of its id."""
+    problem_ids = (problem_id for table in problems.tables(["problem_id"]) for problem_id in table["problem_id"].to_pylist())
+    return {keyed_draw(problem_id): place for place, problem_id in enumerate(problem_ids)}
 
 
 def _due(traces: list[dict[str, Any]], teacher: AnyTeacher) -> list[dict[str, Any]]:

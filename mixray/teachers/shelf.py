@@ -17,10 +17,10 @@ import pyarrow as pa
 from mixray import shelf
 from mixray.errors import TeacherError
 from mixray.export import appearing_whole, save_as_data_set, write_json_lines, write_parquet
+from mixray.judged import JUDGED_BY
 from mixray.rows import MESSAGE, TRACE, accepted, keyed_draw
 from mixray.store import Artefact, Store
 from mixray.teachers.pools import KIND
-from mixray.teachers.rejudge import JUDGED_BY
 
 Format = Literal["parquet", "jsonl", "datasets"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,10 +35,12 @@ class Rule:
     policy: str
     """The version of what `verify` holds for equal."""
     unboxed: bool
+    own: Mapping[str, str] | None = None
+    """What identifies `verify` where it is the user's."""
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the rule in the hashes of pools."""
-        return {"policy": self.policy, "unboxed": self.unboxed}
+        return {"policy": self.policy, "unboxed": self.unboxed} | ({"verifier": dict(self.own)} if self.own else {})
 
     def judge(self, rows: Sequence[dict[str, Any]]) -> None:
         """Fill `answer`, `verdict` and `verdict_reason` of rows that hold `response`, `gold` and `finish_reason`."""

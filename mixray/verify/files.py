@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mixray.errors import VerifyError
-from mixray.verify.judge import verify
+from mixray.verify.judge import Verdict, verify
 
 
-def verify_file(path: str | Path, response: str, gold: str, out: str | Path, unboxed: bool = False) -> dict[str, int]:
+def verify_file(
+    path: str | Path, response: str, gold: str, out: str | Path, unboxed: bool = False, judge: Callable[..., list[Verdict]] = verify
+) -> dict[str, int]:
     """Judge the rows of `path` and write them, with their verdicts, to `out`.
 
     Args:
@@ -25,15 +28,16 @@ def verify_file(path: str | Path, response: str, gold: str, out: str | Path, unb
         gold: the field that holds the right answer: text, a number, or a list of answers.
         out: where to write.
         unboxed: where there is no box, the last number is the answer.
+        judge: what judges, called as `verify` is.
 
     Returns:
         The number of rows by verdict.
 
     Raises:
-        VerifyError: the file or one of its lines cannot be read, or a row lacks a field.
+        VerifyError: the file or one of its lines cannot be read, or a row lacks a field; or a user's own verifier fails.
     """
     rows = _read(Path(path), (response, gold))
-    verdicts = verify(
+    verdicts = judge(
         [_text(row[response]) for row in rows],
         [_text(row[gold]) for row in rows],
         [row.get("finish_reason") for row in rows],

@@ -58,16 +58,22 @@ def verify(
     return [Verdict(*opinion, ", ".join(found) if found else None) for opinion, found in zip(told, answers, strict=True)]
 
 
-def _at_once(response: str | None, gold: str, answers: list[str], finish_reason: str | None) -> Opinion | None:
-    """Return the opinion that needs no algebra, or None."""
+def unfit(response: str | None, gold: str | None, finish_reason: str | None) -> Opinion | None:
+    """Return the opinion on what no verifier should be shown, or None: a response that was cut off, failed or is empty, or no gold."""
     if finish_reason == "length":
         return Opinion("wrong", "truncated")
     if finish_reason not in (None, "stop"):
         return Opinion("unknown", finish_reason)  # it failed, which says nothing about the model
     if not response or not response.strip():
         return Opinion("unknown", "empty")
-    if not gold:
-        return Opinion("unknown", "no_gold")
+    return Opinion("unknown", "no_gold") if not gold else None
+
+
+def _at_once(response: str | None, gold: str, answers: list[str], finish_reason: str | None) -> Opinion | None:
+    """Return the opinion that needs no algebra, or None."""
+    opinion = unfit(response, gold, finish_reason)
+    if opinion is not None:
+        return opinion
     if not any(answers):
         return Opinion("unknown", "no_answer")
     return compare(gold, ", ".join(answers))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from hub import COMMIT, Hub
 from loopback import serving
 
 from mixray import completions, evaluation, recipe, rows
-from mixray.errors import EvaluationError, StoreError
+from mixray.errors import EvaluationError, StoreError, VerifyError
 from mixray.evaluation import client, score
 from mixray.evaluation import journal as journal_of
 from mixray.evaluation.exam import Name
@@ -311,6 +312,35 @@ def test_another_policy_asks_nobody_again(store: Store) -> None:
     assert (made.hash != former.hash, made.outcome["benchmarks"]["sums"]["right"]) == (True, NUM_PROBLEMS)
     assert made.outcome["num_adopted"] == NUM_PROBLEMS - 1
     assert script.counts == Counter({f"{i}+{i}?": 1 + (i == 9) for i in range(NUM_PROBLEMS)})
+
+
+@dataclass(frozen=True)
+class Own:
+    """A user's verifier, as one source of its module has it."""
+
+    source: str
+
+    def identity(self) -> dict[str, str]:
+        return {"function": "checks:judge", "source": self.source}
+
+    def __call__(self, responses: Any, golds: Any, reasons: Any, unboxed: bool) -> list[Verdict]:
+        if self.source == "broken":
+            raise VerifyError("A recipe's verifier failed", seen="checks:judge")
+        return [Verdict("right", "own", "4") for _ in golds]
+
+
+def test_a_users_verifier_that_fails_costs_no_answer(store: Store) -> None:
+    script = Script()
+    with serving(script.app()) as url:
+        for source in ("broken", "mended"):
+            of = replace(exam(store), rule=evaluation.Rule(verify, POLICY, {"sums": Own(source)}))
+            scores = evaluation.handle(store, "arm", store.artefact("students", "arm", {}), of)
+            asker = evaluation.Student(f"{url}/v1", "s3cret", "arm", EVALUATE, EVALUATE.concurrency)
+            with pytest.raises(VerifyError) if source == "broken" else nullcontext():
+                evaluation.run(scores, of, asker)
+    assert scores.outcome["benchmarks"]["sums"]["right"] == NUM_PROBLEMS
+    assert scores.outcome["num_adopted"] == NUM_PROBLEMS
+    assert sum(script.counts.values()) == NUM_PROBLEMS
 
 
 def test_judging_again_makes_scores_beside_the_former_or_replaces_them(store: Store) -> None:

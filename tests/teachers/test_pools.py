@@ -10,12 +10,13 @@ import pytest
 from asking import RULE, make_problems, scripted
 from scripted_engine import PatientEngine, ScriptedEngine, SlowEngine
 
+from mixray import judged
 from mixray.errors import TeacherError
 from mixray.progress import StageProgress
 from mixray.recipe import Teacher, Until
 from mixray.rows import TRACE, trace_seed
 from mixray.store import Store
-from mixray.teachers import Rule, handle, rejudge, run
+from mixray.teachers import Rule, handle, run
 from mixray.teachers.parts import Parts
 
 WORDS = ["well", "garbage", "empty", "loop", "cut", "abort", "refuse", "crash", "kill"]
@@ -166,7 +167,7 @@ def test_another_policy_judges_again_and_asks_nothing(store: Store, quiet: Stage
     assert not list(tmp_path.glob("started-*"))
     assert second.read_table().equals(first.read_table())
     assert second.outcome["seconds"] == pytest.approx(first.outcome["seconds"])
-    assert rejudge.sibling(second) == first
+    assert judged.sibling(second) == first
 
 
 def test_the_hash_follows_the_text_and_not_the_machine(store: Store, random_student: str) -> None:
