@@ -87,7 +87,7 @@ def _places(problems: Artefact) -> dict[int, int]:
     return {keyed_draw(problem_id): place for place, problem_id in enumerate(problem_ids)}
 
 
-def _due(traces: list[dict[str, Any]], teacher: AnyTeacher) -> list[dict[str, Any]]:
+def _due(traces: list[dict[str, Any]], teacher: AnyTeacher | Asked) -> list[dict[str, Any]]:
     """Return the traces this teacher's rule of asking would have led to, or none where it would have asked for more."""
     if isinstance(teacher, ImportedTeacher) or teacher.until is None:
         return traces
