@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from estimates import line
@@ -20,7 +21,7 @@ from estimates import line
 from mixray import models
 from mixray.graph import build_graph
 from mixray.recipe import Recipe, Train
-from mixray.recipe_file import load_recipe, shipped_recipes
+from mixray.recipe_file import load_recipe, plain_recipe, shipped_recipes
 from mixray.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,11 @@ def comment_of(name: str) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_recipe_loads_under_its_own_name(name: str) -> None:
     assert load_recipe(name).name == name.rpartition("/")[2], "file names, job names and logs are made of it: no slash"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_editor_accepts_it_by_the_schema(name: str) -> None:
+    jsonschema.validate(plain_recipe(name), Recipe.model_json_schema())
 
 
 def test_every_experiment_of_the_paper_and_every_control_has_a_recipe() -> None:
@@ -106,14 +112,11 @@ def test_every_recipe_can_be_planned_for_every_shipped_cluster_without_a_network
     clusters = ",".join(str(ROOT / cluster) for cluster in CLUSTERS)
     environment = {**os.environ, **further, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "hf")}
     command = [*words, sys.executable, str(ROOT / "tests" / "plan_all.py"), str(tmp_path / "runs"), clusters, *ON_CLUSTERS]
-    began = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
-    seconds = time.monotonic() - began
     plans = json.loads(done.stdout.splitlines()[-1])
     wrong = {name: told for name in plans for code, told in plans[name].values() if code or "It fits." not in told}
     assert not wrong
     assert len(plans) == len(ON_CLUSTERS)
-    assert seconds < 120, f"{seconds:.0f} s for {3 * len(plans)} plans: something waits for the hub"
 
 
 def test_the_recipe_for_one_gpu_asks_for_one(tmp_path: Path) -> None:
@@ -128,9 +131,7 @@ def test_the_recipe_for_one_gpu_asks_for_one(tmp_path: Path) -> None:
 def test_models_are_looked_up_on_a_silent_hub_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that takes connections and never answers costs its patience once, not once for each student."""
     students = {f"s{number}": {"model": f"nobody/never-seen-{number}"} for number in range(8)}
-    recipe = Recipe.model_validate(
-        load_recipe("tiny").model_dump() | {"students": students},
-    )
+    recipe = Recipe.model_validate(load_recipe("tiny").model_dump() | {"students": students})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         held: list[socket.socket] = []
         threading.Thread(target=lambda: [held.append(silent.accept()[0]) for _ in students], daemon=True).start()
