@@ -21,7 +21,8 @@ def as_tuple_of(item: Any) -> BeforeValidator:
 
 def as_pair_of(first: Any, second: Any = None) -> BeforeValidator:
     """Return what takes one number for a pair of it twice, and says so in the JSON schema; `second` where it has another rule."""
-    return BeforeValidator(_as_pair, json_schema_input_type=(second or first) | tuple[first, second or first])
+    other = second or first
+    return BeforeValidator(_as_pair, json_schema_input_type=other | tuple[first, other])
 
 
 def _as_tuple(value: Any) -> Any:
