@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mixray import evaluation, mixing, overlaps, problems, shifts, teachers, training
+from mixray import evaluation, mixing, models, overlaps, problems, shifts, teachers, training
 from mixray.judging import asking, exam, judged_scores, rule
 from mixray.naming import UNTOUCHED, merge_names, mixture_names, refuse_a_name_twice
 from mixray.recipe import Merge, Recipe, Student, Train
@@ -144,6 +144,7 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
     if judge is not None:
         pools = {name: second_opinion.handle(store, name, pool, judge, recipe.seed, asking()) for name, pool in asked.items()}
     twice = overlaps.handle(store, source, dict(asked_of_students.benchmarks))
+    models.look_up(student.model for student in recipe.students.values() if student.is_taught)
     mixes: list[Mix] = []
     arms: list[Arm] = []
     for student, settings in recipe.students.items():

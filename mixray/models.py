@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 
 from mixray import copies
 from mixray.errors import MixrayError
 from mixray.rows import digest
+from mixray.threads import side_by_side
 
 HUB_SECONDS = 10
 DANGEROUS = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".so")
@@ -92,6 +93,17 @@ def revision(model: str) -> str | None:
     except Exception:  # the client, its transport and the hub each have errors of their own; whoever loads the model tells them
         fetched = try_to_load_from_cache(source, "config.json")
         return Path(fetched).parent.name if isinstance(fetched, str) else None
+
+
+def look_up(models: Iterable[str]) -> None:
+    """Ask the hub for the commits of several models at once: where it does not answer, they are waited for together.
+
+    Raises:
+        MixrayError: as `resolve`.
+    """
+    calls = [functools.partial(revision, model) for model in dict.fromkeys(models)]
+    for _ in side_by_side(calls):
+        pass
 
 
 def folder_fingerprint(folder: str) -> str:

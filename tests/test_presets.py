@@ -13,7 +13,7 @@ from mixray.errors import RecipeError
 from mixray.recipe import ImportedTeacher, Recipe, Teacher
 from mixray.recipe.presets import PRESETS
 from mixray.recipe.shipped_models import STUDENTS, TEACHERS
-from mixray.recipe_file import load_recipe, parse_recipe, plain_recipe, shipped_recipes
+from mixray.recipe_file import load_recipe, parse_recipe, shipped_recipes
 from mixray.store import Store
 
 PAPER: dict[str, Any] = {
@@ -168,11 +168,6 @@ def test_what_is_named_wrongly_is_told_with_what_there_is(changes: dict[str, Any
 @pytest.mark.parametrize("override", ["students.nobody.train.epochs=1", "teachers.long.model.x=1", "preset.x=1"])
 def test_an_override_of_what_is_not_there_is_refused(override: str) -> None:
     assert refused(override)
-
-
-@pytest.mark.parametrize("name", [name for name in shipped_recipes() if name != "tiny"])
-def test_editors_accept_the_shipped_recipes_by_the_schema(name: str) -> None:
-    jsonschema.validate(plain_recipe(name), Recipe.model_json_schema())
 
 
 def test_the_schema_knows_names_and_refuses_others() -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mixray.errors import MixrayError, RecipeError
 from mixray.naming import mixture_names
 from mixray.recipe import Recipe
-from mixray.recipe_file import load_recipe, parse_recipe, shipped_recipes
+from mixray.recipe_file import load_recipe, parse_recipe
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -29,11 +29,6 @@ SMALL: dict[str, Any] = {
 
 def parse(*overrides: str, **changes: Any) -> Recipe:
     return parse_recipe(copy.deepcopy(SMALL) | changes, list(overrides))
-
-
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_is_valid(name: str) -> None:
-    assert load_recipe(name).name == name.rpartition("/")[2], "file names, job names and logs are made of it: no slash"
 
 
 @pytest.mark.parametrize(

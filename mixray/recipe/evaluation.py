@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from mixray.recipe.benchmarks import PRESETS, Benchmark, filled
-from mixray.recipe.part import Name, Part, PositiveInt, as_tuple, may_lack
+from mixray.recipe.benchmarks import BENCHMARKS, PRESETS, Benchmark, filled
+from mixray.recipe.part import Name, Part, PositiveInt, as_tuple_of, may_lack
 from mixray.recipe.teachers import LlmJudge
+
+
+def _names_suffice(schema: dict[str, Any]) -> None:
+    """Tell the JSON schema what `filled` takes beside a mapping, and that a recipe's preset can give the benchmarks."""
+    may_lack("benchmarks")(schema)
+    shipped = {"enum": sorted(BENCHMARKS)}
+    mapping = schema["properties"]["benchmarks"]
+    told = {key: mapping.pop(key) for key in ("title", "description")}
+    schema["properties"]["benchmarks"] = told | {"anyOf": [shipped, {"type": "array", "items": shipped}, mapping]}
 
 
 class Evaluate(Part):
     """What the students are asked, and how. No stop strings are sent: they cut reasoning."""
 
-    model_config = ConfigDict(json_schema_extra=may_lack("benchmarks"))
+    model_config = ConfigDict(json_schema_extra=_names_suffice)
 
     preset: Literal["paper", "parity"] | None = Field(
         None,
@@ -35,7 +44,7 @@ class Evaluate(Part):
         7200, description="of one try, beyond which its tokens are lost: 16,384 of them may come as slowly as 2.3 a second"
     )
     judge: LlmJudge | None = Field(None, description="a model's second opinion on the students' answers")
-    budgets: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)] = Field(
+    budgets: Annotated[tuple[PositiveInt, ...], as_tuple_of(PositiveInt)] = Field(
         (), description="tokens after which a longer answer is cut and the student made to state its result"
     )
     budget_closing: str = Field(

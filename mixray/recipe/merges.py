@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from mixray.recipe.part import Name, Part, Share, as_tuple
+from mixray.recipe.part import Name, Part, Share, as_tuple_of
 
 
 class Merging(Part):
@@ -31,7 +31,7 @@ class Merge(Merging):
 
     hard: Name = Field(description="a mixture, as `mixray plan` names it: the student taught it gets the weight alpha")
     easy: Name = Field(description="another mixture: the student taught it gets the rest")
-    alpha: Annotated[tuple[Share, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
+    alpha: Annotated[tuple[Share, ...], as_tuple_of(Share), Field(min_length=1)] = Field(
         (0.2,), description="weights of the hard student, a merged student for each"
     )
 

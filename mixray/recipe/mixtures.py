@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from mixray.recipe.part import Name, Part, PositiveInt, Share, as_tuple
+from mixray.recipe.part import Name, Part, PositiveInt, Share, as_tuple_of
 
 ALPHAS = (0.0, 0.2, 1.0)
 View = Literal["whole", "summary"]
@@ -34,7 +34,7 @@ class Blend(Part):
     )
     hard: Name | None = Field(None, description="in place of `pools`: the pool of long traces, or of the large teacher")
     easy: Name | None = None
-    alpha: Annotated[tuple[Share, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
+    alpha: Annotated[tuple[Share, ...], as_tuple_of(Share), Field(min_length=1)] = Field(
         ALPHAS, description="shares of the hard pool, a mixture for each: 0 is the easy pool alone, 1 the hard one; the paper's best is 0.2"
     )
     by: Literal["rows", "tokens", "loss_tokens"] = Field("rows", description="what the shares are shares of; the paper's are of rows")
@@ -52,7 +52,7 @@ class Blend(Part):
         description="which problems take the hard pool's traces: any, those least or most often solved, those with its longest or shortest "
         "traces, or those whose traces fit the student best",
     )
-    stratify: Annotated[tuple[Literal["subject", "level"], ...], BeforeValidator(as_tuple)] = Field(
+    stratify: Annotated[tuple[Literal["subject", "level"], ...], as_tuple_of(Literal["subject", "level"])] = Field(
         (), description="keep the shares within each subject, level or both, to the row"
     )
     pick: Literal["first", "shortest", "longest", "random", "fitting"] = Field("first", description="which of several right samples")
@@ -61,7 +61,7 @@ class Blend(Part):
     order: Literal["shuffled", "easy_first", "hard_first"] = Field(
         "shuffled", description="easy_first: rows of the easiest pool first, in each the problems most often solved; kept in training"
     )
-    stages: Annotated[tuple[Share, ...], BeforeValidator(as_tuple)] = Field(
+    stages: Annotated[tuple[Share, ...], as_tuple_of(Share)] = Field(
         (), description="in place of alpha: its value in each of equal stretches of the training, such as [0, 0.2, 0.5]"
     )
     view: View | dict[Name, View] = Field("whole", description="what of a trace is taught; summary: what follows the thinking")

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -14,13 +14,22 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
-def as_tuple(value: Any) -> Any:
-    """Return a list as a tuple, and one value as a tuple of it."""
+def as_tuple_of(item: Any) -> BeforeValidator:
+    """Return what takes one item for a tuple of it, and says so in the JSON schema."""
+    return BeforeValidator(_as_tuple, json_schema_input_type=item | tuple[item, ...])
+
+
+def as_pair_of(first: Any, second: Any = None) -> BeforeValidator:
+    """Return what takes one number for a pair of it twice, and says so in the JSON schema; `second` where it has another rule."""
+    other = second or first
+    return BeforeValidator(_as_pair, json_schema_input_type=other | tuple[first, other])
+
+
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
 
 
-def as_pair(value: Any) -> Any:
-    """Return one number as a pair of it twice."""
+def _as_pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from mixray.recipe.part import Part, PositiveInt, as_pair
+from mixray.recipe.part import Part, PositiveInt, as_pair_of
 from mixray.recipe.placement import Placed
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
@@ -49,7 +49,7 @@ class Serve(Placed):
     adapters: Literal["merged", "shared"] = Field(
         "merged", description="students with adapters: each an engine of its own, or those of one base as adapters in one engine"
     )
-    replicas: Annotated[tuple[NonNegativeInt, PositiveInt], BeforeValidator(as_pair)] = Field(
+    replicas: Annotated[tuple[NonNegativeInt, PositiveInt], as_pair_of(NonNegativeInt, PositiveInt)] = Field(
         (1, 1), description="of each student: a number, or [fewest, most] for autoscaling; 0 lets an unused student sleep"
     )
     target_ongoing_requests: Annotated[float, Field(gt=0)] = Field(48, description="of one replica, beyond which another is started")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from mixray.recipe.part import Name, PositiveInt, as_tuple
+from mixray.recipe.part import Name, PositiveInt, as_tuple_of
 from mixray.recipe.placement import Placed
 
 
@@ -14,7 +14,7 @@ class Shifts(Placed):
     """The token-shift analysis (paper section 3.5): what the arms say that the untouched student would not have said."""
 
     num_responses: PositiveInt = Field(200, description="of each arm, or all where there are fewer; more of them hold the fewer")
-    benchmarks: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] | None = Field(
+    benchmarks: Annotated[tuple[Name, ...], as_tuple_of(Name)] | None = Field(
         None, description="whose responses; those of every benchmark where unset"
     )
     untouched: bool = Field(False, description="the untouched student's own responses, too: what sampling alone shifts")

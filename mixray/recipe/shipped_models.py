@@ -22,8 +22,9 @@ _IN_PAPER = "hf:UWNSL/MATH_training_split_"
 
 
 def _teacher(model: str, num_gpus: int, max_tokens: int = _SHORT_TOKENS, **more: Any) -> Mapping[str, Any]:
-    given = {"model": model, "num_gpus": num_gpus, "replicas": [1, 4], "max_tokens": max_tokens, "labels": dict(ON_TEACHER_NODES), **more}
-    return MappingProxyType(given)
+    return MappingProxyType(
+        {"model": model, "num_gpus": num_gpus, "replicas": [1, 4], "max_tokens": max_tokens, "labels": dict(ON_TEACHER_NODES), **more}
+    )
 
 
 def _tiny_teacher(name: str) -> Mapping[str, Any]:
@@ -49,11 +50,11 @@ TEACHERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "llama-3.1-8b-instruct": _teacher("meta-llama/Llama-3.1-8B-Instruct", 1, engine={"max_model_len": 8192}),
         "qwen2.5-7b-instruct": _teacher("Qwen/Qwen2.5-7B-Instruct", 1),
         "qwen2.5-3b-instruct": _teacher("Qwen/Qwen2.5-3B-Instruct", 1),
-        # For one GPU of 24 GB: 3.6 and 3.1 GB of weights. A longer answer to a GSM8K question than 4,096 tokens is one that does not end.
+        # For one GPU of 24 GB: 3.6 and 3.1 GB of weights. An answer to a GSM8K question of more than 6,144 tokens is one that does not end.
         "deepseek-r1-distill-qwen-1.5b": _teacher(
-            "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1, engine={"max_model_len": 8192}, **_R1_SAMPLING
+            "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1, 6144, replicas=1, labels={}, engine={"max_model_len": 8192}, **_R1_SAMPLING
         ),
-        "qwen2.5-1.5b-instruct": _teacher("Qwen/Qwen2.5-1.5B-Instruct", 1, 2048),
+        "qwen2.5-1.5b-instruct": _teacher("Qwen/Qwen2.5-1.5B-Instruct", 1, 2048, replicas=1, labels={}),
         # The tiny world's, which write what the laboratory teaches.
         **{f"tiny-{name}": _tiny_teacher(name) for name in ("long", "short", "large", "small")},
         # The paper's traces as published: of two teachers the problems that both solved, 5.38 k and 4.54 k.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from mixray.recipe.part import Part, PositiveInt, PromptTemplate, Share, as_pair, may_lack
+from mixray.recipe.part import Part, PositiveInt, PromptTemplate, Share, as_pair_of, may_lack
 from mixray.recipe.placement import Placed
 from mixray.recipe.shipped_models import TEACHERS, filled_teacher
 from mixray.rows import THINK_TAGS
@@ -72,7 +72,7 @@ class Teacher(Asked):
 
     model: str = Field(description="`tiny:<name>`, a model folder, or a hub id")
     lora: str | None = Field(None, description="an adapter's folder or hub id")
-    replicas: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(as_pair)] = Field(
+    replicas: Annotated[tuple[PositiveInt, PositiveInt], as_pair_of(PositiveInt)] = Field(
         (1, 1), description="fewest and most engine actors; between them Ray Data scales by the work that waits"
     )
     num_gpus: Annotated[float, Field(ge=0)] = Field(0, description="GPUs of one replica, whole ones for tensor parallelism; 0 runs on CPU")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mixray.recipe.part import Part, PositiveInt, Share, as_pair
+from mixray.recipe.part import Part, PositiveInt, Share, as_pair_of
 from mixray.recipe.placement import Placed
 
 MIXED = "mixed"
@@ -111,7 +111,7 @@ class Train(Placed):
     liger: bool = Field(True, description="Liger's kernels, on GPU where they are installed")
     loss_chunk_bytes: PositiveInt = Field(2**28, description="memory of the logits held at once, in float32")
     pad_token: str | None = Field(None, description="for a tokenizer without one; never the end of turn")
-    workers: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(as_pair)] = Field(
+    workers: Annotated[tuple[PositiveInt, PositiveInt], as_pair_of(PositiveInt)] = Field(
         (1, 1), description="how many, or [fewest, most] on a cluster whose nodes come and go"
     )
     arms_at_once: PositiveInt = Field(1, description="arms trained side by side, each by so many workers, where there is room")

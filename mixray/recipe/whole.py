@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from mixray.recipe.evaluation import Evaluate
 from mixray.recipe.merges import Merge
 from mixray.recipe.mixtures import Blend
-from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple, may_lack, nearest
+from mixray.recipe.part import Name, Part, PromptTemplate, as_tuple_of, may_lack, nearest
 from mixray.recipe.presets import filled_recipe
 from mixray.recipe.problems import ProblemSet
 from mixray.recipe.reporting import Report
@@ -39,9 +39,7 @@ class Recipe(Part):
         "{question}", description="the user turn in training and in asking alike; `{question}` is replaced"
     )
     train: Train = Field(default_factory=lambda: Train())
-    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
-        (0,), description="training seeds: an arm for each"
-    )
+    seeds: Annotated[tuple[int, ...], as_tuple_of(int), Field(min_length=1)] = Field((0,), description="training seeds: an arm for each")
     merges: dict[Name, Merge] = Field({}, description="trained students merged in weight space: further arms")
     serve: Serve = Field(default_factory=lambda: Serve())
     evaluate: Evaluate
