@@ -78,7 +78,7 @@ MODELS = {
     "student-s-novice": TinyModel(_base(1_400, num_drills=700), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
     "student-s-expert": TinyModel(_base(1_400, num_drills=16_800), learning_rate=3e-3, max_tokens=256, width=96, num_layers=3),
     # What an instruct model is to a base model: it has met the whole task before, briefly and in everybody's style.
-    "student-s-instruct": TinyModel(_everyday(500), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-s"),
+    "student-s-instruct": TinyModel(_everyday(2_000), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-s"),
     "short": TinyModel((Lesson("short", 3_500, (1, 5)),), learning_rate=1.5e-3, max_tokens=256, batch_rows=16, start="student-m"),
     "long": TinyModel((Lesson("long", 7_000, (1, 5)),), learning_rate=1.5e-3, max_tokens=512, batch_rows=16, start="student-m"),
     "large": TinyModel((Lesson("large", 24_000, (1, 5)),), learning_rate=2e-3, max_tokens=256, start="student-m"),
