@@ -29,7 +29,7 @@ def pictures(claim: Claim, finding: Finding, told: Mapping[str, Any]) -> dict[st
     """Return a claim's pictures by file name: the contrasts, and those of its report that it asks for."""
     found = {}
     for measure in dict.fromkeys(each.measure for each in finding.contrasts):
-        rows = [_row(each) for each in finding.contrasts if each.measure == measure]
+        rows = [_row(each, _terms(finding)) for each in finding.contrasts if each.measure == measure]
         unit = "tokens" if measure == "tokens" else "percentage points"
         found[claim.name if measure == finding.contrasts[0].measure else f"{claim.name}-{measure}"] = report.forest(rows, claim.title, unit)
     if "alpha" in claim.pictures:
@@ -45,10 +45,14 @@ def pictures(claim: Claim, finding: Finding, told: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _row(each: Contrasted) -> dict[str, Any]:
+def _terms(finding: Finding) -> list[str]:
+    return [each.terms for each in finding.contrasts]
+
+
+def _row(each: Contrasted, of: Collection[str]) -> dict[str, Any]:
     scale = 100 if each.measure == "tokens" else 1
     ends = {"difference": each.value / scale, "low": each.low / scale, "high": each.high / scale}
-    return {"name": short(each.terms), **ends, "verdict": MARKS[each.state], "holds_jointly": each.deciding}
+    return {"name": short(each.terms, of), **ends, "verdict": MARKS[each.state], "holds_jointly": each.deciding}
 
 
 def render(findings: Mapping[str, Finding], seconds: Mapping[str, float], machine: str, there: Collection[str]) -> str:
@@ -88,7 +92,7 @@ def _weakest(finding: Finding) -> str:
     order = {"against": 0, "open": 1, "as said": 2}
     each = min(deciding, key=lambda each: (order[each.state], -each.detectable))
     tail = f"; {amount(each.measure, each.detectable)} would have been shown" if each.state == "open" else ""
-    return f"{short(each.terms)}: {interval(each)}{tail}"
+    return f"{short(each.terms, _terms(finding))}: {interval(each)}{tail}"
 
 
 def _cost(seconds: Mapping[str, float], machine: str) -> str:
@@ -106,7 +110,8 @@ def _section(claim: Claim, finding: Finding | None, there: Collection[str]) -> s
     lines.append(f"**{finding.verdict.capitalize()}.**{several}\n")
     lines += ["| difference | of | claimed | here, with its interval | | could have shown |", "|---|---|---|---|---|---|"]
     for each in finding.contrasts:
-        name = f"**{short(each.terms)}**" if each.deciding else short(each.terms)
+        name = short(each.terms, _terms(finding))
+        name = f"**{name}**" if each.deciding else name
         could = amount(each.measure, each.detectable)
         lines.append(f"| {name} | {each.measure} | {SAYS[each.says]} | {interval(each)} | {MARKS[each.state]} | {could} |")
     named = sorted(name for name in there if name == claim.name or (name.startswith(f"{claim.name}-") and _owner(name) == claim.name))
@@ -164,8 +169,16 @@ def amount(measure: str, value: float) -> str:
     return f"{value:.1f} tokens" if measure == "tokens" else f"{100 * value:.1f} points"
 
 
-def short(terms: str) -> str:
-    """Return a contrast as a table tells it: the student once where it is the only one, a minus that is one."""
-    students = {term.rpartition("/")[0] for term in terms.split()[0::2]}
-    plain = terms.replace(f"{next(iter(students))}/", "") if len(students) == 1 else terms.replace("/", " ")
-    return plain.replace(" - ", " − ")
+def short(terms: str, of: Collection[str] = ()) -> str:
+    """Return a contrast as a table tells it; `of` are all contrasts told with it, which may be of one student alone."""
+    words = terms.split()[0::2]
+    names = [word.partition("/") for word in words]
+    students = [student for student, _, _ in names]
+    labels = [label for _, _, label in names]
+    alone = len({word.partition("/")[0] for each in [terms, *of] for word in each.split()[0::2]}) == 1
+    if len(words) == 4 and labels[:2] == labels[2:] and students[0] == students[1] != students[2] == students[3]:
+        return f"{labels[0]} − {labels[1]}: {students[0]} less {students[2]}"
+    if len(set(students)) > 1:
+        return terms.replace("/", " ").replace(" - ", " − ")
+    plain = terms.replace(f"{students[0]}/", "").replace(" - ", " − ")
+    return plain if alone else f"{plain}: {students[0]}"

@@ -15,12 +15,15 @@ WIDTH = 460.0
 # Fonts differ from machine to machine; this is wide for a sans-serif of 12 units, so that labels do not run into the plot.
 LETTER = 6.5
 LINE = 15.0
+SCALE = 1.5
+"""Of a picture that stands alone, in pixels for each unit."""
+_COLOURS = {"mix": "#0f7a64", "above": "#0b6d58", "below": "#b03a12", "none": "#6f7780"}
+_MARKS = ".{0} .range{{stroke:{1}}}.{0} .dot{{fill:{1}}}.{0} .hollow{{stroke:{1}}}.{0} .line{{stroke:{1}}}"
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#1d2126}.card{fill:#fff}.tick{font-size:11px;fill:#596169}.value{font-weight:600}"
     ".grid{stroke:#e0ddd6;stroke-width:.7}.zero{stroke:#1d2126;stroke-width:1.2}.level{stroke:#6f7780;stroke-dasharray:2 3}"
-    ".range{stroke:var(--c);stroke-width:2.4;stroke-linecap:round}.range.thin{stroke-width:1.6}.dot{fill:var(--c)}"
-    ".hollow{fill:#fff;stroke:var(--c);stroke-width:2}.line{fill:none;stroke:var(--c);stroke-width:2}.line.faint{stroke:#e0ddd6}"
-    ".mix{--c:#0f7a64}.above{--c:#0b6d58}.below{--c:#b03a12}.none{--c:#6f7780}"
+    ".range{stroke-width:2.4;stroke-linecap:round}.range.thin{stroke-width:1.6}.hollow{fill:#fff;stroke-width:2}"
+    ".line{fill:none;stroke-width:2}.line.faint{stroke:#e0ddd6}" + "".join(_MARKS.format(*pair) for pair in _COLOURS.items())
 )
 """Of a picture that stands alone."""
 
@@ -58,8 +61,10 @@ def document(height: float, parts: Iterable[str], label: str) -> str:
 def standalone(picture: Picture) -> str:
     """Return a picture as a file of its own, with the colours that on a page the style sheet gives."""
     opening = picture.svg.index(">")
+    height = float(picture.svg.split('viewBox="', 1)[1].split('"', 1)[0].split()[-1])
+    size = f'width="{SCALE * WIDTH:.0f}" height="{SCALE * height:.0f}"'
     return (
-        picture.svg[:opening].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="690"', 1)
+        picture.svg[:opening].replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" {size}', 1)
         + f"><style>{STYLE}</style>"
         + element("rect", x=0, y=0, width="100%", height="100%", class_="card")
         + picture.svg[opening + 1 :]

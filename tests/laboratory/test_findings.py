@@ -109,3 +109,18 @@ def test_the_committed_verdicts_follow_from_the_committed_intervals() -> None:
         assert each["verdict"] == verdict(CLAIMS[name], states), name
         wanted = [(one.terms, one.measure) for one in (*CLAIMS[name].deciding, *CLAIMS[name].beside)]
         assert [(one["terms"], one["measure"]) for one in each["contrasts"]] == wanted, f"{name}: run `mixray lab {name}`"
+
+
+@pytest.mark.parametrize(
+    ("terms", "of", "told"),
+    [
+        ("a/long - a/short", (), "long − short"),
+        ("a/long - a/short", ("b/long - b/short",), "long − short: a"),
+        ("a/long - a/short - b/long + b/short", (), "long − short: a less b"),
+        ("a/long - b/long", (), "a long − b long"),
+        ("a/tagged@think - a/tagged@brief", (), "tagged@think − tagged@brief"),
+        ("a/long - a/short - a/half-long + a/half-short", (), "long − short − half-long + half-short"),
+    ],
+)
+def test_a_contrast_is_told_in_few_words(terms: str, of: tuple[str, ...], told: str) -> None:
+    assert page.short(terms, of) == told
