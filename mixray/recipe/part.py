@@ -21,8 +21,11 @@ def as_tuple_of(item: Any) -> BeforeValidator:
 
 def as_pair_of(first: Any, second: Any = None) -> BeforeValidator:
     """Return what takes one number for a pair of it twice, and says so in the JSON schema; `second` where it has another rule."""
-    other = second or first
-    return BeforeValidator(_as_pair, json_schema_input_type=other | tuple[first, other])
+    return _of_pair(first, second or first)
+
+
+def _of_pair(first: Any, second: Any) -> BeforeValidator:
+    return BeforeValidator(_as_pair, json_schema_input_type=second | tuple[first, second])
 
 
 def _as_tuple(value: Any) -> Any:
