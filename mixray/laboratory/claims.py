@@ -11,6 +11,7 @@ from typing import Literal
 from mixray.report import Measure
 
 Sign = Literal["above", "below", "differs"]
+_PAIRS = (("long", "short"), ("large", "small"))
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ def _gaps_apart(one: str, other: str, hard: str, easy: str) -> str:
     return f"{_gap(one, hard, easy)} - {other}/{hard} + {other}/{easy}"
 
 
+def _both_gaps(*students: str) -> tuple[Wanted, ...]:
+    return tuple(Wanted(_gap(student, *pair), "below") for pair in _PAIRS for student in students)
+
+
+def _both_gaps_apart(one: str, other: str, says: Sign) -> tuple[Wanted, ...]:
+    return tuple(Wanted(_gaps_apart(one, other, *pair), says) for pair in _PAIRS)
+
+
 PAPER = (
     Claim(
         "gap-long", "Small students learn less from long traces", "Small students are better taught short traces than long ones, and the "
@@ -85,28 +94,12 @@ PAPER = (
     Claim(
         "knowledge", "Domain knowledge makes the gap smaller", "A student that knows more of the domain has a smaller long gap and a "
         "smaller large-teacher gap than one that knows less.", "Takeaway 3; Figure 4", "lab/knowledge",
-        (
-            Wanted(_gaps_apart("student-s-expert", "student-s-novice", "long", "short"), "above"),
-            Wanted(_gaps_apart("student-s-expert", "student-s-novice", "large", "small"), "above"),
-        ),
-        tuple(
-            Wanted(_gap(f"student-s-{which}", hard, easy), "below")
-            for hard, easy in (("long", "short"), ("large", "small"))
-            for which in ("novice", "expert")
-        ),
+        _both_gaps_apart("student-s-expert", "student-s-novice", "above"), _both_gaps("student-s-novice", "student-s-expert"),
     ),
     Claim(
         "base-instruct", "Base students have the larger gap", "A base student's gaps are more negative than those of an instruct student "
         "made from it.", "Takeaway 4; Figure 5", "lab/base-instruct",
-        (
-            Wanted(_gaps_apart("student-s", "student-s-instruct", "long", "short"), "below"),
-            Wanted(_gaps_apart("student-s", "student-s-instruct", "large", "small"), "below"),
-        ),
-        tuple(
-            Wanted(_gap(student, hard, easy), "below")
-            for hard, easy in (("long", "short"), ("large", "small"))
-            for student in ("student-s", "student-s-instruct")
-        ),
+        _both_gaps_apart("student-s", "student-s-instruct", "below"), _both_gaps("student-s", "student-s-instruct"),
     ),
     Claim(
         "shifts", "What shifts is style", "Of a student taught long traces, words of style shift more often than words of content.",
