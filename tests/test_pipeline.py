@@ -180,6 +180,7 @@ def test_the_same_command_again_makes_nothing(runs: Runs) -> None:
     assert [path for path in made if path.parent.name != "logs"] == []
 
 
+@pytest.mark.soak  # a sweep is a run with other alphas; which artefacts it shares, `test_graph` holds
 def test_a_sweep_makes_the_new_arm_and_asks_no_teacher(runs: Runs) -> None:
     before = {path: path.stat().st_mtime_ns for path in runs.storage.rglob("*.parquet")}
     run = runs.start("sweep", "--alpha", "0,0.2,0.5")
