@@ -66,6 +66,16 @@ def test_a_merge_changes_nothing_of_the_other_arms(store: Store, random_student:
     assert with_merge[:-1] == without
 
 
+def test_a_sweep_to_another_alpha_makes_one_mixture_and_its_arms_and_nothing_of_the_pools(store: Store, random_student: str) -> None:
+    blend = {"hard": "long", "easy": "short", "alpha": [0, 0.2, 0.5]}
+    before, swept = (
+        [(stage, artefact.label) for stage, artefact in build_graph(small(random_student, **parts), store).artefacts()]
+        for parts in ({}, {"mixtures": {"mix": blend}})
+    )
+    assert set(before) <= set(swept)
+    assert sorted(stage for stage, _ in set(swept) - set(before)) == ["evaluate", "mix", "train"]
+
+
 def test_shifts_are_measured_where_the_recipe_asks_and_change_no_other_name(store: Store, random_student: str) -> None:
     merges = {"soup": {"hard": "mix-0.2", "easy": "short", "alpha": 0.2}}
     without, asked, with_untouched = (
