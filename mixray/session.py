@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mixray.errors import ClusterError
-from mixray.ids import RUN, run_id
+from mixray.ids import RUN, begin_stage, run_id
+from mixray.terminal import LinesOfJson
 
 # Set before vLLM, DeepSpeed or Ray are imported, here and in every worker.
 WORKER_ENVIRONMENT = {
@@ -75,6 +76,24 @@ def logs_folder() -> str:
         return "/tmp/ray/session_latest/logs"
     about = ray.get_runtime_context()
     return f"{about.get_temp_dir()}/{about.get_session_name()}/logs"
+
+
+def log_in_actor(stage: str) -> None:
+    """Have what mixray's loggers say in this actor written beside Ray's own logs of the node, `mixray-<pid>.jsonl`, with its run and stage.
+
+    Outside an actor nothing changes. A log that cannot be written ends nothing.
+    """
+    import ray
+
+    if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
+        return
+    begin_stage(stage)
+    logger = logging.getLogger("mixray")
+    if not any(isinstance(handler.formatter, LinesOfJson) for handler in logger.handlers):
+        handler = logging.FileHandler(Path(logs_folder()) / f"mixray-{os.getpid()}.jsonl", delay=True)
+        handler.setFormatter(LinesOfJson())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 @contextlib.contextmanager

@@ -60,10 +60,11 @@ class _HarmlessFormatter(logging.Formatter):
         return harmless(super().format(record))
 
 
-class _LinesOfJson(logging.Formatter):
+class LinesOfJson(logging.Formatter):
     """An object for each record: when, how bad, who, what, the ids, and what the record has in `facts`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return a record as one line of JSON."""
         about = {"time": record.created, "level": record.levelname, "logger": record.name, "text": record.getMessage(), **present()}
         if record.exc_info:
             about["trace"] = self.formatException(record.exc_info)
@@ -88,7 +89,7 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
         os.dup2(log.fileno(), 2)
         handlers = [logging.FileHandler(log_path), logging.FileHandler(log_path.with_suffix(".jsonl"), delay=True)]
         handlers[0].setFormatter(_HarmlessFormatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        handlers[1].setFormatter(_LinesOfJson())
+        handlers[1].setFormatter(LinesOfJson())
         logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
         try:
             yield Terminal(out, err, log_path)

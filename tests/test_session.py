@@ -37,6 +37,34 @@ def test_a_driver_and_its_workers_know_that_the_cluster_is_their_own() -> None:
     assert (done.returncode, done.stdout) == (0, "both know"), done.stderr
 
 
+ACTOR = """
+import json, logging, sys
+from pathlib import Path
+import ray
+from mixray.ids import run_id
+from mixray.session import log_in_actor, logs_folder, ray_session
+
+class Speaker:
+    def speak(self):
+        for _ in range(2):
+            log_in_actor("teacher long")
+        logging.getLogger("mixray.teachers").info("up")
+
+with ray_session():
+    log_in_actor("nothing: this is no actor")
+    ray.get(ray.remote(Speaker).remote().speak.remote())
+    (line,) = [line for path in Path(logs_folder()).glob("mixray-*.jsonl") for line in path.read_text().splitlines()]
+    told = json.loads(line)
+    assert told["run"] == run_id(), told
+    sys.stdout.write(f"{told['stage']}, {told['logger']}: {told['text']}")
+"""
+
+
+def test_an_actor_logs_beside_rays_own_logs_with_the_ids_of_its_run_and_stage() -> None:
+    done = subprocess.run([sys.executable, "-c", ACTOR], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "teacher long, mixray.teachers: up"), done.stderr
+
+
 def test_sigterm_keeps_the_handler_it_had() -> None:
     """`mixray` ends on it as on Ctrl-C, and says how to go on; Ray's own handler would leave at once."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300)

@@ -6,6 +6,7 @@ block whose actor is killed is asked again elsewhere, under the same ids and see
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -22,6 +23,7 @@ from mixray import form, metrics
 from mixray.chat import ask
 from mixray.errors import MixrayError
 from mixray.rows import trace_id, trace_seed
+from mixray.session import log_in_actor
 from mixray.teachers.parts import Stamp, write_part, written
 from mixray.teachers.source import BadRequest, TeacherAnswer
 from mixray.teachers.tally import Tally
@@ -30,6 +32,7 @@ from mixray.teachers.work import Work
 # A start can fail for what passes, such as a device that the killed predecessor still holds; more than twice in a row is no accident.
 _START_DEATHS = 2
 _PAUSE_SECONDS = 2.0
+log = logging.getLogger("mixray.teachers")
 
 
 class TeacherActor:
@@ -38,6 +41,7 @@ class TeacherActor:
     def __init__(self, work: Work) -> None:
         self.work, self.actor, self.started, self.first_asked = work, uuid.uuid4().hex, time.time(), 0.0
         self._num_at_hand, self._counting = 0, threading.Lock()
+        log_in_actor(f"teacher {work.name}")
         note = work.attempts.begin()
 
         def died(error: BaseException) -> None:
@@ -51,6 +55,7 @@ class TeacherActor:
             died(error)
             self._start_again_or_give_up()
             raise
+        log.info("actor %s of teacher %s is up after %.1f s", self.actor, work.name, time.time() - self.started)
 
     def _start_again_or_give_up(self) -> None:
         """Go down with the process while that may help.
@@ -77,6 +82,7 @@ class TeacherActor:
         stamp = Stamp(self.work.run, self.actor, self.started, self.first_asked, time.time())
         write_part(self.work.store, self.work.folder, rows, stamp, self.work.fence)
         self._export(rows)
+        log.info("actor %s of teacher %s wrote %d answers", self.actor, self.work.name, len(rows))
         return Tally.of(rows).table()
 
     def _take(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from mixray.rows import digest
+from mixray.session import log_in_actor
 from mixray.store import Store
 from mixray.training import loop
 from mixray.training.checks import ready_tokenizer
@@ -21,6 +23,8 @@ from mixray.training.plan import read_plan
 from mixray.training.state import RECORDS, Records, State
 from mixray.training.tokens import TokenRows
 from mixray.training.watch import Exported, LiveFile, Sink, TensorBoard, trackers
+
+log = logging.getLogger("mixray.training")
 
 
 class RayHost:
@@ -56,6 +60,7 @@ class RayHost:
         """
         self._check_fence()
         last = state.finished
+        log.info("worker %d hands over its part of %s at step %d", self.rank, "the student" if last else "a checkpoint", state.step)
         ray.train.report(
             {"step": state.step},
             checkpoint=None if folder is None else Checkpoint.from_directory(str(folder)),
@@ -90,6 +95,8 @@ class RayHost:
 def run(job: Job) -> None:
     """Train as one of Ray Train's workers."""
     host = RayHost(job)
+    log_in_actor(f"train {job.arm}")
+    log.info("worker %d of %d begins on %s", host.rank, host.world_size, job.label)
     tokens, plan = host.store.open("tokens", job.tokens), host.store.open("plans", job.plan)
     work = loop.Work(
         label=job.label, plan_label=plan.label, plan=read_plan(plan), rows=TokenRows.open(tokens),
