@@ -27,7 +27,7 @@ def lab(
 ) -> None:
     """Hold what the paper and its neighbours claim against the tiny world; finds what is there already, and goes on where it was ended."""
     from mixray.laboratory import CLAIMS, Notebook, find, metered
-    from mixray.laboratory.notebook import apart, is_same
+    from mixray.laboratory.notebook import held_against
 
     for name in claims or []:
         if name not in CLAIMS:
@@ -50,11 +50,9 @@ def lab(
                 finding = find(claim, recipe, build_graph(recipe, store), made)
                 terminal.answer(f"{claim.name}: {finding.verdict}")
                 if check:
-                    committed = notebook.findings.get(claim.name)
-                    told = apart(committed, finding) if committed else ["nothing is committed"]
-                    same = committed is not None and is_same(committed, finding)
-                    terminal.answer("\n".join(f"  {each}" for each in told or ["  the same" if same else "  inside the intervals"]))
-                    outside += bool(told)
+                    is_inside, told = held_against(notebook.findings.get(claim.name), finding)
+                    terminal.answer("\n".join(f"  {each}" for each in told))
+                    outside += not is_inside
                     continue
                 if not is_there:
                     notebook.seconds[claim.recipe] = round(notebook.seconds.get(claim.recipe, 0.0) + meter.seconds, 1)

@@ -83,3 +83,11 @@ def apart(committed: Finding, found: Finding) -> list[str]:
 def is_same(committed: Finding, found: Finding) -> bool:
     """Whether every number of two findings is the same to the last digit."""
     return [vars(each) for each in committed.contrasts] == [vars(each) for each in found.contrasts] and committed.arms == found.arms
+
+
+def held_against(committed: Finding | None, found: Finding) -> tuple[bool, list[str]]:
+    """Return whether a finding lies inside the committed intervals, and what there is to say of it."""
+    if committed is None:
+        return False, ["nothing is committed"]
+    told = apart(committed, found)
+    return not told, told or ["the same" if is_same(committed, found) else "inside the intervals"]

@@ -11,7 +11,7 @@ import pytest
 from mixray.errors import MixrayError
 from mixray.laboratory import CLAIMS, Finding, Notebook, page
 from mixray.laboratory.findings import Contrasted, state_of, verdict
-from mixray.laboratory.notebook import NUMBERS, PAGE, PICTURES, apart, is_same
+from mixray.laboratory.notebook import NUMBERS, PAGE, PICTURES, apart, held_against, is_same
 
 DOCS = Path(__file__).parents[2] / "docs"
 ARM = {
@@ -87,6 +87,14 @@ def test_another_number_is_told_where_it_leaves_the_committed_interval() -> None
     assert "0.2000, committed 0.1000 [0.0500, 0.1500]" in told
     other = replace(contrasted(0.1, 0.05), terms="student-s/c - student-s/b")
     assert "not among the committed ones" in apart(committed, finding(other))[0]
+
+
+def test_a_check_says_the_same_inside_or_where_not() -> None:
+    committed = finding(contrasted(0.1, 0.05))
+    assert held_against(committed, committed) == (True, ["the same"])
+    assert held_against(committed, finding(contrasted(0.12, 0.05))) == (True, ["inside the intervals"])
+    assert held_against(committed, finding(contrasted(0.2, 0.05)))[0] is False
+    assert held_against(None, committed) == (False, ["nothing is committed"])
 
 
 def test_a_damaged_notebook_is_told(tmp_path: Path) -> None:
