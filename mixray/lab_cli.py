@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +15,11 @@ from mixray.options import StorageOption, log_path
 from mixray.progress import Display
 from mixray.recipe import nearest
 from mixray.recipe_file import load_recipe
-from mixray.store import Store
+from mixray.store import Artefact, Store
 from mixray.terminal import library_noise_in
+
+if TYPE_CHECKING:
+    from mixray.laboratory import Claim, Finding, Notebook
 
 
 def lab(
@@ -26,8 +30,7 @@ def lab(
     docs: Annotated[Path, typer.Option(help="where laboratory.md and its numbers and pictures are written")] = Path("docs"),
 ) -> None:
     """Hold what the paper and its neighbours claim against the tiny world; finds what is there already, and goes on where it was ended."""
-    from mixray.laboratory import CLAIMS, Notebook, find, metered
-    from mixray.laboratory.notebook import held_against
+    from mixray.laboratory import CLAIMS, Notebook, held_against
 
     for name in claims or []:
         if name not in CLAIMS:
@@ -35,29 +38,17 @@ def lab(
                 "There is no such claim", seen=name, rule=f"one of {', '.join(CLAIMS)}", do="check it" + nearest(name, CLAIMS)
             )
     wanted = [claim for claim in CLAIMS.values() if (not claims or claim.name in claims) and (claim.quick or not quick)]
-    notebook, outside = Notebook.open(docs), 0
-    with library_noise_in(log_path(storage, "lab")) as terminal:
-        from mixray import pipeline
-        from mixray.graph import build_graph
-
-        store = Store(storage)
-        with Display(terminal.err) as display:
-            for claim in wanted:
-                recipe = load_recipe(claim.recipe)
-                is_there = pipeline.report_of(recipe, build_graph(recipe, store), store).is_done()
-                with metered() as meter:
-                    made, _ = pipeline.run(recipe, store, display)
-                finding = find(claim, recipe, build_graph(recipe, store), made)
-                terminal.answer(f"{claim.name}: {finding.verdict}")
-                if check:
-                    is_inside, told = held_against(notebook.findings.get(claim.name), finding)
-                    terminal.answer("\n".join(f"  {each}" for each in told))
-                    outside += not is_inside
-                    continue
-                if not is_there:
-                    notebook.seconds[claim.recipe] = round(notebook.seconds.get(claim.recipe, 0.0) + meter.seconds, 1)
-                    notebook.machine = machine()
-                notebook.add(claim, finding, made.read_json("report.json"))
+    notebook, store, outside = Notebook.open(docs), Store(storage), 0
+    with library_noise_in(log_path(storage, "lab")) as terminal, Display(terminal.err) as display:
+        for claim in wanted:
+            finding, made = _held(claim, store, display)
+            terminal.answer(f"{claim.name}: {finding.verdict}")
+            if check:
+                is_inside, told = held_against(notebook.findings.get(claim.name), finding)
+                terminal.answer("\n".join(f"  {each}" for each in told))
+                outside += not is_inside
+            else:
+                _note(notebook, claim, finding, made)
     if outside:
         raise MixrayError(
             "The laboratory came to other numbers",
@@ -65,6 +56,29 @@ def lab(
             rule="inside the committed intervals",
             do="see above; another kind of machine rounds otherwise, but not as far",
         )
+
+
+def _held(claim: Claim, store: Store, display: Display) -> tuple[Finding, Artefact]:
+    """Run a claim's recipe as far as it is not there; return what it says of the claim, and the report."""
+    from mixray import pipeline
+    from mixray.graph import build_graph
+    from mixray.laboratory import find, kept
+
+    recipe = load_recipe(claim.recipe)
+    is_there = pipeline.report_of(recipe, build_graph(recipe, store), store).is_done()
+    with contextlib.nullcontext() if is_there else kept(store, claim.recipe):
+        made, _ = pipeline.run(recipe, store, display)
+    return find(claim, recipe, build_graph(recipe, store), made), made
+
+
+def _note(notebook: Notebook, claim: Claim, finding: Finding, made: Artefact) -> None:
+    """Write a finding down, with what its recipe took where this storage knows."""
+    from mixray.laboratory import spent
+
+    if seconds := spent(made.store, claim.recipe):
+        notebook.seconds[claim.recipe] = round(seconds, 1)
+        notebook.machine = machine()
+    notebook.add(claim, finding, made.read_json("report.json"))
 
 
 def machine() -> str:

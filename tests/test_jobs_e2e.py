@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -98,15 +99,19 @@ class Endpoint:
         self.asked.append(body["messages"][-1]["content"])
         self.left -= 1
         if self.left < 0:
-            self.may.wait(60)
+            self.may.wait(600)
         choice = {"index": 0, "message": {"role": "assistant", "content": r"\boxed{4}"}, "finish_reason": "stop"}
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+
+    def close(self) -> None:
+        """Answer whatever is asked from here on."""
+        self.may.set()
 
 
 def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster, tmp_path: Path) -> None:
     """One job through its life: followed over a connection that breaks, detached from, seen in status and metrics, stopped, resumed."""
     endpoint = Endpoint(NUM_AT_ONCE)
-    with serving(endpoint.app) as url, cutting(cluster.address, num_cuts=1) as proxy:
+    with serving(endpoint.app) as url, cutting(cluster.address, num_cuts=1) as proxy, contextlib.closing(endpoint):
         (cluster.folder / "asking.yaml").write_text(ASKING.replace("ENDPOINT", f"{url}/v1"))
         arguments = ("submit", "asking.yaml", "--job", "generate", "--storage", str(tmp_path))
         following = cluster.mixray(*arguments, "--address", proxy.url)
@@ -122,7 +127,7 @@ def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster,
         assert f"the job goes on; `mixray jobs logs {submission_id}" in err
         assert called(cluster, "jobs", "stop", submission_id)[::2] == (0, f"mixray: job {submission_id}: STOPPED\n")
         log = called(cluster, "jobs", "logs", submission_id)[1]
-        endpoint.may.set()
+        endpoint.close()
         code, out, err = called(cluster, *arguments)
     assert "interrupted; the same command goes on from here" in log, "it ended in order"
     assert code == 0, (out, err)

@@ -2,7 +2,7 @@
 
 from mixray.laboratory.claims import CLAIMS, Claim
 from mixray.laboratory.findings import Finding, find
-from mixray.laboratory.meter import metered
-from mixray.laboratory.notebook import Notebook
+from mixray.laboratory.meter import kept, spent
+from mixray.laboratory.notebook import Notebook, held_against
 
-__all__ = ["CLAIMS", "Claim", "Finding", "Notebook", "find", "metered"]
+__all__ = ["CLAIMS", "Claim", "Finding", "Notebook", "find", "held_against", "kept", "spent"]

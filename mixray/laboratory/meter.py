@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 
 import psutil
+
+from mixray.store import Store
 
 SECONDS = 2.0
 """Between two looks; a process that ends keeps what it was last seen with, so each costs the count half of this at most."""
@@ -51,3 +54,23 @@ def metered() -> Iterator[Meter]:
         ended.set()
         watching.join()
         meter.look()
+
+
+@contextlib.contextmanager
+def kept(store: Store, recipe: str) -> Iterator[None]:
+    """Add what the block takes, ended or broken off, to what the recipe took so far in this storage; gone with the storage."""
+    try:
+        with metered() as meter:
+            yield
+    finally:
+        store.put(_path(store, recipe), json.dumps({"processor_seconds": spent(store, recipe) + meter.seconds}).encode())
+
+
+def spent(store: Store, recipe: str) -> float:
+    """Return the processor seconds that the recipe took in this storage; 0.0 where nobody kept them."""
+    path = _path(store, recipe)
+    return float(json.loads(store.fs.cat_file(path))["processor_seconds"]) if store.fs.exists(path) else 0.0
+
+
+def _path(store: Store, recipe: str) -> str:
+    return f"{store.root}/.laboratory/{recipe.replace('/', '-')}.json"

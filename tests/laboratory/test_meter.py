@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ import time
 import pytest
 
 from mixray.laboratory import meter
-from mixray.laboratory.meter import metered
+from mixray.laboratory.meter import kept, metered, spent
+from mixray.store import Store
 
 BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 1.0: pass\ntime.sleep(0.6)"
 
@@ -30,3 +32,16 @@ def test_what_was_spent_before_does_not_count() -> None:
     with metered() as told:
         pass
     assert told.seconds < 0.3
+
+
+def test_what_a_recipe_took_in_a_storage_is_kept_there_over_runs_that_were_broken_off(store: Store) -> None:
+    assert spent(store, "lab/shifts") == 0.0
+    for error in (KeyboardInterrupt, None):
+        with contextlib.suppress(KeyboardInterrupt), kept(store, "lab/shifts"):
+            began = time.process_time()
+            while time.process_time() - began < 0.3:
+                pass
+            if error:
+                raise error
+    assert 0.6 <= spent(store, "lab/shifts") < 2.0
+    assert spent(store, "lab/mix") == 0.0
