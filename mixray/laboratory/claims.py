@@ -35,7 +35,7 @@ class Claim:
         recipe: the shipped recipe that tests it.
         deciding: the contrasts that decide.
         beside: contrasts told beside them that decide nothing.
-        pictures: which plots of the report stand in the page, beside that of the contrasts.
+        pictures: which plots and tables of the report stand in the page, beside that of the contrasts.
         takes_any: whether one deciding contrast is enough; else all must hold.
         quick: whether it belongs to the quick subset.
     """
@@ -47,7 +47,7 @@ class Claim:
     recipe: str
     deciding: tuple[Wanted, ...]
     beside: tuple[Wanted, ...] = ()
-    pictures: tuple[Literal["alpha", "scaling", "words"], ...] = ()
+    pictures: tuple[Literal["alpha", "scaling", "words", "cases"], ...] = ()
     takes_any: bool = False
     quick: bool = False
 
@@ -134,7 +134,7 @@ PAPER = (
             Wanted("student-s/long - student-s/mix-0.2", "above", "tokens"),
             Wanted("student-s/mix-0.2 - student-s/short", "above", "tokens"),
         ),
-        quick=True,
+        pictures=("cases",), quick=True,
     ),
 )  # fmt: skip
 

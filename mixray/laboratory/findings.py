@@ -6,7 +6,7 @@ In: a claim, the graph of its recipe, finished, and its report. Out: a `Finding`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mixray import report
@@ -18,6 +18,9 @@ from mixray.store import Artefact
 from mixray.tiny.styles import STYLE_WORDS
 
 State = Literal["as said", "against", "open"]
+CASES = 3
+"""How many problems are told with their answers."""
+CASE_BYTES = 200_000
 Verdict = Literal["shown here", "not shown here", "contradicted here"]
 
 
@@ -39,7 +42,9 @@ class Contrasted:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one claim came to. `arms` are rows of the report: accuracy with interval, tokens, cut-offs."""
+    """What one claim came to. `arms` are rows of the report: accuracy with interval, tokens, cut-offs;
+    `cases` are problems with the answers of several arms, where the claim asks for them.
+    """
 
     claim: str
     recipe: str
@@ -48,6 +53,7 @@ class Finding:
     contrasts: list[Contrasted]
     arms: list[dict[str, Any]]
     words: list[dict[str, Any]]
+    cases: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -72,6 +78,7 @@ def find(claim: Claim, recipe: Recipe, graph: Graph, made: Artefact) -> Finding:
     return Finding(
         claim.name, claim.recipe, made.label, verdict(claim, [each.state for each in contrasts if each.deciding]), contrasts,
         [_arm(row, told["headline"]) for row in told["groups"]], _words(told["shifts"]) if "words" in claim.pictures else [],
+        _cases(graph, told) if "cases" in claim.pictures else [],
     )  # fmt: skip
 
 
@@ -132,4 +139,26 @@ def _words(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "words": [[top["word"], top["mean_shift"]] for top in row["top_words"][:8]],
         }
         for row in rows
+    ]
+
+
+def _cases(graph: Graph, told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the report's first case for each of its sentences that compare more than two arms."""
+    responses = report.gather([told_of(arm) for arm in graph.arms], told, CASE_BYTES)
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for case in responses.cases(told):
+        if len(case["labels"]) > 2:
+            first.setdefault((case["student"], case["why"]), case)
+    return [
+        {
+            "why": case["why"],
+            "student": case["student"],
+            "problem": case["problem_id"],
+            "question": case["problem"]["question"],
+            "gold": case["problem"]["gold"],
+            "answers": [
+                {"label": label, **{key: answer[key] for key in ("text", "right", "samples")}} for label, answer in case["columns"]
+            ],
+        }
+        for case in list(first.values())[:CASES]
     ]

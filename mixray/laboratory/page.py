@@ -116,6 +116,7 @@ def _section(claim: Claim, finding: Finding | None, there: Collection[str]) -> s
         lines.append(f"| {name} | {each.measure} | {SAYS[each.says]} | {interval(each)} | {MARKS[each.state]} | {could} |")
     named = sorted(name for name in there if name == claim.name or (name.startswith(f"{claim.name}-") and _owner(name) == claim.name))
     lines += ["", *(f"![{claim.title}](laboratory/{name}.svg)\n" for name in named), *_arms(finding.arms), *_words(finding.words)]
+    lines += [line for case in finding.cases for line in _case(case)]
     return "\n".join(lines)
 
 
@@ -151,6 +152,21 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
+def _case(case: Mapping[str, Any]) -> list[str]:
+    lines = [f"**{case['student']}, {case['problem']}**: {case['why']}\n", f"> {_cell(case['question'])} *(right: {case['gold']})*\n"]
+    lines += ["| taught | right | an answer like most of its answers |", "|---|---|---|"]
+    for each in case["answers"]:
+        lines.append(f"| {each['label']} | {each['right']} of {each['samples']} | {_cell(each['text'])} |")
+    return [*lines, ""]
+
+
+def _cell(text: str) -> str:
+    """Return text as Markdown shows it as it stands, in one line of a table."""
+    for special in "\\`*_[]<>|$":
+        text = text.replace(special, f"\\{special}")
+    return text.replace("\n", "<br>")
+
+
 def _origins(findings: Mapping[str, Finding]) -> str:
     lines = ["## Where the numbers come from\n", "| claim | recipe | report |", "|---|---|---|"]
     lines += [f"| {name} | `{findings[name].recipe}` | `{findings[name].report}` |" for name in CLAIMS if name in findings]
@@ -158,10 +174,11 @@ def _origins(findings: Mapping[str, Finding]) -> str:
 
 
 def interval(each: Contrasted) -> str:
-    """Return `-12.3 [-15.0, -9.1] points`."""
-    if each.measure == "tokens":
-        return f"{each.value:+.1f} [{each.low:+.1f}, {each.high:+.1f}] tokens"
-    return f"{100 * each.value:+.1f} [{100 * each.low:+.1f}, {100 * each.high:+.1f}] points"
+    """Return `-12.3 [-15.0, -9.1] points`; with another digit where one alone would put zero in the place of an end."""
+    scale, unit = (1, "tokens") if each.measure == "tokens" else (100, "points")
+    value, low, high = (scale * number for number in (each.value, each.low, each.high))
+    digits = 2 if any(0 < abs(end) < 0.05 for end in (low, high)) else 1
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] {unit}"
 
 
 def amount(measure: str, value: float) -> str:

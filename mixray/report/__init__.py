@@ -5,6 +5,7 @@ from mixray.report.answers import Arm, Merged, SeedGroup, read_groups
 from mixray.report.build import handle, run
 from mixray.report.contrasts import Estimate, Measure, estimate
 from mixray.report.plots import curve, forest, scaling
+from mixray.report.responses import Responses, gather
 from mixray.report.style import style_shift
 from mixray.report.svg import Picture, standalone
 from mixray.report.words import answer
@@ -15,12 +16,14 @@ __all__ = [
     "Measure",
     "Merged",
     "Picture",
+    "Responses",
     "SeedGroup",
     "accuracies",
     "answer",
     "curve",
     "estimate",
     "forest",
+    "gather",
     "handle",
     "read_groups",
     "run",

@@ -55,7 +55,7 @@ def render(report: Row, responses: Responses | None = None) -> str:
             training_words=training_words,
             origins=origins.of(report),
             responses=responses,
-            cases=_cases(report, responses),
+            cases=responses.cases(report) if responses else [],
             fates=fates,
             quantiles=list(QUANTILES),
             sampled=sampled,
@@ -165,16 +165,3 @@ def _scopes(report: Row) -> list[str]:
     """Return benchmarks and means, the headline first."""
     scopes = [scope for scope in (*report["scopes"], report["weighted_scope"]) if scope is not None]
     return sorted(scopes, key=lambda scope: bool(scope != report["headline"]))
-
-
-def _cases(report: Row, responses: Responses | None) -> list[dict[str, Any]]:
-    """Return the case studies whose problems are at hand, each with the responses of its arms in the order it names them."""
-    found = []
-    for case in report["cases"] if responses else []:
-        problem = responses.find(case["benchmark"], case["problem_id"]) if responses else None
-        if responses is None or problem is None:
-            continue
-        of = {(arm["student"], arm["label"]): told for arm, told in zip(responses.arms, problem["responses"], strict=True)}
-        columns = [(label, of[case["student"], label]) for label in case["labels"] if of.get((case["student"], label))]
-        found.append({**case, "problem": problem, "columns": columns})
-    return found

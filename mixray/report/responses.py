@@ -70,6 +70,18 @@ class Responses:
         wanted = (benchmark, problem_id)
         return next((problem for problem in self.problems if (problem["benchmark"], problem["problem_id"]) == wanted), None)
 
+    def cases(self, report: Row) -> list[dict[str, Any]]:
+        """Return the report's case studies whose problems are at hand, each with the responses of its arms in the order it names them."""
+        found = []
+        for case in report["cases"]:
+            problem = self.find(case["benchmark"], case["problem_id"])
+            if problem is None:
+                continue
+            of = {(arm["student"], arm["label"]): told for arm, told in zip(self.arms, problem["responses"], strict=True)}
+            columns = [(label, of[case["student"], label]) for label in case["labels"] if of.get((case["student"], label))]
+            found.append({**case, "problem": problem, "columns": columns})
+        return found
+
 
 def gather(arms: Sequence[Arm], report: Row, most_bytes: int = MOST_BYTES) -> Responses:
     """Choose and read what is shown of the arms' responses.

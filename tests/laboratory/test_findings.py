@@ -67,6 +67,19 @@ def test_the_page_says_how_small_a_difference_would_have_been_shown() -> None:
     assert told.count("not run yet") == len(CLAIMS) - 1
 
 
+def test_an_end_close_to_zero_is_not_told_as_zero() -> None:
+    assert page.interval(contrasted(0.0489, 0.0485)) == "+4.89 [+0.04, +9.74] points"
+    assert page.interval(contrasted(0.05, 0.05)) == "+5.0 [+0.0, +10.0] points"
+
+
+def test_a_problem_is_told_with_the_answers_of_several_students_as_they_stand() -> None:
+    answers = [{"label": "long", "text": "2*3 | <b>\nso $6$\n\\boxed{6}", "right": 2, "samples": 3}]
+    case = {"why": "It differs.", "student": "student-s", "problem": "p-1", "question": "How many?", "gold": "6", "answers": answers}
+    told = page.render({"lengths": replace(finding(contrasted(0.1, 0.05), claim="lengths"), cases=[case])}, {}, "", ())
+    assert "> How many? *(right: 6)*" in told
+    assert r"| long | 2 of 3 | 2\*3 \| \<b\><br>so \$6\$<br>\\boxed{6} |" in told
+
+
 def test_the_notebook_keeps_every_digit_and_what_others_found(tmp_path: Path) -> None:
     first, second = finding(contrasted(1 / 3, 0.1)), finding(contrasted(-0.2, 0.1), claim="lengths")
     told = {"headline": "tiny", "groups": [], "scaling": []}
