@@ -59,10 +59,7 @@ def ask_students(arms: Iterable[Arm], exam: evaluation.Exam, serve: Serve, displ
             line = display.stage(f"ask {arm.name}")
             ask_one(Sitting(arm.asked), exam, evaluation.behind_endpoint(arm.endpoint, exam.evaluate), line)
     ours = [arm for arm in waiting if arm.endpoint is None]
-    for start in range(0, len(ours), serve.students_at_once):
-        group = ours[start : start + serve.students_at_once]
-        sittings = {arm.name: Sitting(arm.asked, arm.budgets) for arm in group}
-        ask_group(model_folders(group), sittings, exam, serve, display)
+    ask_models(model_folders(ours), {arm.name: Sitting(arm.asked, arm.budgets) for arm in ours}, exam, serve, display)
 
 
 @dataclass(frozen=True)
@@ -73,22 +70,37 @@ class Sitting:
     budgets: Artefact | None = None
 
 
-def ask_group(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
-    """Ask a few models side by side, served together behind one endpoint or each in an engine of its own."""
-    evaluate, askers = exam.evaluate, dict[str, evaluation.Asker]()
-    with ExitStack() as up:
-        if evaluate.through == "engine":
-            askers = {name: evaluation.EngineStudent(model, serve, evaluate, len(models)) for name, model in models.items()}
-        else:
-            line = display.stage(f"serve {len(models)} students")
-            endpoint = up.enter_context(serving.serve_students(models, serve, progress=line, prompts=exam.prompts))
-            line.finish(endpoint.url)
-            at_once = max(1, evaluate.concurrency // len(models))
-            askers = {
-                name: evaluation.Student(endpoint.url, endpoint.key, name, evaluate, at_once, tls_cert=endpoint.tls_cert) for name in models
-            }
-        lines = {name: display.stage(f"ask {name}") for name in models}
-        calls = [partial(ask_one, sittings[name], exam, askers[name], lines[name], model) for name, model in models.items()]
+def ask_models(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: evaluation.Exam, serve: Serve, display: Display) -> None:
+    """Ask models, `serve.students_at_once` at a time: an engine for each and the next as one ends, or one endpoint for so many together."""
+    names, at_once = list(models), min(serve.students_at_once, len(models))
+    if exam.evaluate.through == "engine":
+        calls = [partial(ask_in_engine, name, models[name], sittings[name], exam, serve, at_once, display) for name in names]
+        for _ in side_by_side(calls, most=at_once):
+            pass
+        return
+    for start in range(0, len(names), max(1, at_once)):
+        ask_behind_endpoint({name: models[name] for name in names[start : start + at_once]}, sittings, exam, serve, display)
+
+
+def ask_in_engine(
+    name: str, model: str, sitting: Sitting, exam: evaluation.Exam, serve: Serve, at_once: int, display: Display
+) -> None:  # fmt: skip
+    """Ask one model in an engine that shares the cores with `at_once - 1` others."""
+    ask_one(sitting, exam, evaluation.EngineStudent(model, serve, exam.evaluate, at_once), display.stage(f"ask {name}"), model)
+
+
+def ask_behind_endpoint(
+    models: Mapping[str, str], sittings: Mapping[str, Sitting], exam: evaluation.Exam, serve: Serve, display: Display
+) -> None:
+    """Serve a few models behind one endpoint and ask them side by side."""
+    line = display.stage(f"serve {len(models)} students")
+    with serving.serve_students(models, serve, progress=line, prompts=exam.prompts) as endpoint:
+        line.finish(endpoint.url)
+        at_once = max(1, exam.evaluate.concurrency // len(models))
+        calls = []
+        for name, model in models.items():
+            asker = evaluation.Student(endpoint.url, endpoint.key, name, exam.evaluate, at_once, tls_cert=endpoint.tls_cert)
+            calls.append(partial(ask_one, sittings[name], exam, asker, display.stage(f"ask {name}"), model))
         for _ in side_by_side(calls):
             pass
 
@@ -159,7 +171,7 @@ def evaluate_alone(alone: Alone, store: Store, display: Display, trained: Artefa
         read_problems(benchmark_sets(alone.evaluate), store, display)
         if waits and here:
             model = student_model(trained) if trained else resolve(student.model)
-            ask_group({alone.name: model}, {alone.name: sitting}, exam, alone.serve, display)
+            ask_models({alone.name: model}, {alone.name: sitting}, exam, alone.serve, display)
         elif waits:
             line = display.stage(f"ask {alone.name}")
             ask_one(sitting, exam, evaluation.behind_endpoint(student, alone.evaluate), line)

@@ -48,7 +48,7 @@ def test_the_engine_though_it_is_killed_and_the_endpoint_get_the_same_answers(tm
         exam, sitting = examined(Store(str(tmp_path / through)), through, budgets=[50])
         if through == "engine":
             threading.Thread(target=_kill_engine_after, args=(sitting.scores, 50, kept), daemon=True).start()
-        examine.ask_group({"short": MODEL}, {"short": sitting}, exam, SERVE, Display(quiet=True))
+        examine.ask_models({"short": MODEL}, {"short": sitting}, exam, SERVE, Display(quiet=True))
         assert sitting.budgets is not None
         made["scores"].append({"hash": sitting.scores.hash, "rows": sitting.scores.read_table().to_pylist()})
         made["budgets"].append({"hash": sitting.budgets.hash, "rows": sitting.budgets.read_table().to_pylist()})
