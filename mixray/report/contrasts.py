@@ -8,15 +8,16 @@ A term is `student/mixture`, with `@benchmark` where there are several, and `<96
 tokens (`evaluate.budgets`).
 
 Of two arms' shares right it is the gap of the report (`gaps.difference`), to the last digit. Of more arms, or of tokens, it is Student's
-interval of the mean over problems, each problem's value being that of the seeds together, with what seeds add beyond chance
-(`intervals.seed_variance`) as in a gap: several hundred problems are many, so no bootstrap is needed.
+interval of the mean over problems, each problem's value being that of the seeds together; what seeds add beyond chance
+(`intervals.seed_variance`) reaches as far as Student's t of so few seeds does, as for one arm's accuracy. Several hundred problems are
+many, so no bootstrap is needed.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +27,8 @@ from mixray.errors import MixrayError
 from mixray.recipe import Report
 from mixray.report.answers import SeedGroup
 from mixray.report.forced import right_at
-from mixray.report.gaps import POWER, Pairs, difference
-from mixray.report.intervals import Block, quantile, seed_variance
+from mixray.report.gaps import Pairs, difference
+from mixray.report.intervals import Block, needed, quantile, seed_variance
 from mixray.report.samples import Answers
 from mixray.rows import keyed_draw
 
@@ -108,9 +109,13 @@ def mean_with_interval(values: Block, confidence: float) -> Estimate:
     centre, variance = float(values.mean()), of_problems + of_seeds
     if variance == 0:
         return Estimate(centre, centre, centre, 0.0)
-    degrees = variance**2 / (of_problems**2 / (num_problems - 1) + (of_seeds**2 / (num_seeds - 1) if of_seeds else 0.0))
-    reach, error = quantile(confidence, degrees), math.sqrt(variance)
-    return Estimate(centre, centre - reach * error, centre + reach * error, (reach + quantile(2 * POWER - 1, degrees)) * error)
+
+    def together(errors: Callable[[float, float], float]) -> float:
+        seeds = errors(confidence, num_seeds - 1) ** 2 * of_seeds if of_seeds else 0.0
+        return math.sqrt(errors(confidence, num_problems - 1) ** 2 * of_problems + seeds)
+
+    reach = together(quantile)
+    return Estimate(centre, centre - reach, centre + reach, together(needed))
 
 
 def tokens_of(answers: Answers) -> Block:

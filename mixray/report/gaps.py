@@ -23,10 +23,9 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from mixray.report.intervals import ROUND_DIGITS, Block, Interval, equal_weights, quantile, seed_variance, weighted
+from mixray.report.intervals import POWER, ROUND_DIGITS, Block, Interval, equal_weights, needed, quantile, seed_variance, weighted
 
 NO_DIFFERENCE = "no difference shown"
-POWER = 0.8
 # Fewer resamples than this beyond zero say too little of how far out it lies: a normal tail takes over.
 FEWEST_BEYOND = 10
 
@@ -46,8 +45,13 @@ class Difference(Interval):
     p_value: float
 
     def detectable(self, confidence: float) -> float:
-        """Return the smallest true difference that this test would have shown with 80 % power: (t_confidence + t_power) standard errors."""
-        return min(1.0, (quantile(confidence, self.degrees) + float(stdtrit(self.degrees, POWER))) * self.standard_error)
+        """Return the smallest true difference that this test would have shown with a chance of POWER.
+
+        Where a few seeds make the interval wider than its standard error says, it lies beyond half the interval.
+        """
+        beyond_it = (self.high - self.low) / 2 + float(stdtrit(self.degrees, POWER)) * self.standard_error
+        alone = needed(confidence, self.degrees) * self.standard_error if self.degrees >= 1 else 0.0
+        return min(1.0, max(alone, beyond_it))
 
 
 @dataclass(frozen=True)
