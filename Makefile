@@ -24,7 +24,7 @@ bench: $(STAMP)
 	@$(PY) tests/bench/run.py
 
 lab: $(STAMP)
-	@.venv/bin/mixray lab --storage runs/lab $(if $(QUICK),--quick) $(ARGS)
+	@.venv/bin/mixray lab $(if $(QUICK),--quick) $(ARGS)
 
 soak: $(STAMP)
 	@$(PY) tests/soak.py

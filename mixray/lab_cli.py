@@ -26,7 +26,7 @@ def lab(
     claims: Annotated[list[str] | None, typer.Argument(help="which claims; all where none is named")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="the quick subset alone: under half an hour on two cores")] = False,
     check: Annotated[bool, typer.Option("--check", help="write nothing; hold what is found against the committed numbers")] = False,
-    storage: StorageOption = "./runs",
+    storage: StorageOption = "./runs/lab",
     docs: Annotated[Path, typer.Option(help="where laboratory.md and its numbers and pictures are written")] = Path("docs"),
 ) -> None:
     """Hold what the paper and its neighbours claim against the tiny world; finds what is there already, and goes on where it was ended."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mixray import report
+from mixray.errors import MixrayError
 from mixray.graph import Graph
 from mixray.laboratory.claims import Claim, Wanted
 from mixray.pipeline import told_of
@@ -38,6 +39,8 @@ class Contrasted:
     high: float
     detectable: float
     state: State
+    jointly: bool = True
+    """Whether the state holds at a confidence that all deciding contrasts share (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -75,29 +78,37 @@ def find(claim: Claim, recipe: Recipe, graph: Graph, made: Artefact) -> Finding:
     told = made.read_json("report.json")
     contrasts = [_contrasted(wanted, True, claim, recipe, graph, groups) for wanted in claim.deciding]
     contrasts += [_contrasted(wanted, False, claim, recipe, graph, groups) for wanted in claim.beside]
-    return Finding(
-        claim.name, claim.recipe, made.label, verdict(claim, [each.state for each in contrasts if each.deciding]), contrasts,
-        [_arm(row, told["headline"]) for row in told["groups"]], _words(told["shifts"]) if "words" in claim.pictures else [],
-        _cases(graph, told) if "cases" in claim.pictures else [],
-    )  # fmt: skip
+    decided = [(each.state, each.jointly) for each in contrasts if each.deciding]
+    alike = {(group.student, group.label) for group in groups if _are_alike(group)}
+    arms = [_arm(row, told["headline"], (row["student"], row["label"]) in alike) for row in told["groups"]]
+    words = _words(told["shifts"]) if "words" in claim.pictures else []
+    cases = _cases(graph, told) if "cases" in claim.pictures else []
+    return Finding(claim.name, claim.recipe, made.label, verdict(claim, decided), contrasts, arms, words, cases)
 
 
 def _contrasted(
     wanted: Wanted, deciding: bool, claim: Claim, recipe: Recipe, graph: Graph, groups: Sequence[report.SeedGroup]
 ) -> Contrasted:
-    settings = recipe.report
-    if deciding and claim.takes_any:  # one of k is enough, and each may be shown by chance (Bonferroni)
-        settings = settings.model_copy(update={"confidence": 1 - (1 - settings.confidence) / len(claim.deciding)})
-    if wanted.measure == "style":
-        shifts = [arm.shifts for arm in graph.arms if arm.mix and arm.shifts and f"{arm.student}/{arm.mix.name}" == wanted.terms]
-        rank = recipe.shifts.marginal_rank if recipe.shifts else 0
-        found = report.style_shift(shifts, STYLE_WORDS, rank, settings.confidence)
-    else:
-        found = report.estimate(wanted.terms, wanted.measure, groups, settings, recipe.seed)
+    alone = recipe.report.confidence
+    shared = 1 - (1 - alone) / len(claim.deciding) if deciding else alone
+    told = {each: _estimated(wanted, each, recipe, graph, groups) for each in (alone, shared)}
+    states = {each: state_of(wanted.says, found.low, found.high) for each, found in told.items()}
+    confidence = shared if claim.takes_any else alone  # one of k is enough, and each may be shown by chance
+    found, state = told[confidence], states[confidence]
     return Contrasted(
-        wanted.terms, wanted.measure, wanted.says, deciding, settings.confidence, found.value, found.low, found.high, found.detectable,
-        state_of(wanted.says, found.low, found.high),
+        wanted.terms, wanted.measure, wanted.says, deciding, confidence, found.value, found.low, found.high, found.detectable,
+        state, state == states[shared],
     )  # fmt: skip
+
+
+def _estimated(wanted: Wanted, confidence: float, recipe: Recipe, graph: Graph, groups: Sequence[report.SeedGroup]) -> report.Estimate:
+    settings = recipe.report.model_copy(update={"confidence": confidence})
+    if wanted.measure != "style":
+        return report.estimate(wanted.terms, wanted.measure, groups, settings, recipe.seed)
+    shifts = [arm.shifts for arm in graph.arms if arm.mix and arm.shifts and f"{arm.student}/{arm.mix.name}" == wanted.terms]
+    if not shifts or recipe.shifts is None:
+        raise MixrayError("A claim about words names an arm without shifts", seen=wanted.terms, do="give its recipe `shifts`")
+    return report.style_shift(shifts, STYLE_WORDS, recipe.shifts.marginal_rank, confidence)
 
 
 def state_of(says: str, low: float, high: float) -> State:
@@ -107,20 +118,32 @@ def state_of(says: str, low: float, high: float) -> State:
     return "as said" if says == "differs" or (low > 0) == (says == "above") else "against"
 
 
-def verdict(claim: Claim, states: Sequence[State]) -> Verdict:
-    """Return what follows of the deciding contrasts."""
+def verdict(claim: Claim, states: Sequence[tuple[State, bool]]) -> Verdict:
+    """Return what follows of the deciding contrasts' states and whether each holds jointly.
+
+    That all are as claimed needs no correction. That one of many is against does: with ten at 95 % one in four claims would be
+    contradicted by chance.
+    """
+    found = {state for state, _ in states}
     if claim.takes_any:
-        return "shown here" if "as said" in states else "contradicted here" if set(states) == {"against"} else "not shown here"
-    return "shown here" if set(states) == {"as said"} else "contradicted here" if "against" in states else "not shown here"
+        return "shown here" if "as said" in found else "contradicted here" if found == {"against"} else "not shown here"
+    return "shown here" if found == {"as said"} else "contradicted here" if ("against", True) in states else "not shown here"
 
 
-def _arm(row: dict[str, Any], headline: str) -> dict[str, Any]:
+def _are_alike(group: report.SeedGroup) -> bool:
+    """Whether all seeds came to the same answers: a seed shuffles rows, and where their order is a setting it changes nothing."""
+    blocks = [group.block(name) for name in group.benchmarks]
+    return len(group.arms) > 1 and all(bool((block == block[0]).all()) for block in blocks)
+
+
+def _arm(row: dict[str, Any], headline: str, alike: bool) -> dict[str, Any]:
     overall = row["overall"]
     return {
         "student": row["student"],
         "label": row["label"],
         "alpha": row["alpha"],
         "num_seeds": len(row["seeds"]),
+        "alike": alike,
         "matched": row["matched"],
         "benchmark": headline,
         **{key: overall[key] for key in ("accuracy", "low", "high", "truncated_share", "num_problems")},

@@ -53,6 +53,8 @@ class Notebook:
         self.findings[claim.name] = finding
         pictures = self.folder / PICTURES
         pictures.mkdir(parents=True, exist_ok=True)
+        for old in page.own_pictures(claim, [path.stem for path in pictures.glob("*.svg")]):
+            (pictures / f"{old}.svg").unlink()
         for name, picture in page.pictures(claim, finding, told).items():
             (pictures / f"{name}.svg").write_text(report.standalone(picture) + "\n", encoding="utf-8")
         self.write()
@@ -70,7 +72,8 @@ class Notebook:
 def apart(committed: Finding, found: Finding) -> list[str]:
     """Return where a new finding leaves the intervals of a former one, in words; nothing where each number lies inside."""
     before = {(each.terms, each.measure): each for each in committed.contrasts}
-    told = []
+    now = {(each.terms, each.measure) for each in found.contrasts}
+    told = [f"{terms}: committed, and not found" for terms, measure in before if (terms, measure) not in now]
     for each in found.contrasts:
         former = before.get((each.terms, each.measure))
         if former is None:

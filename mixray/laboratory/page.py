@@ -8,6 +8,7 @@ from typing import Any
 from mixray import report
 from mixray.laboratory.claims import CLAIMS, GROUPS, Claim
 from mixray.laboratory.findings import Contrasted, Finding
+from mixray.naming import UNTOUCHED
 
 HEAD = """# The laboratory
 
@@ -16,10 +17,18 @@ answers, teachers and students of 0.1 to 0.8 M parameters ([mixray/tiny](../mixr
 in [mixray/recipes/lab](../mixray/recipes/lab), and was written down with the contrasts that decide it in
 [claims.py](../mixray/laboratory/claims.py) before it was measured. This page is written by `make lab`; nobody edits it.
 
-**How to read it.** A difference is taken problem by problem and seed by seed, with a 95 % interval over problems and training seeds. *Shown
-here*: every deciding interval lies where the claim says. *Contradicted here*: one lies on the other side. *Not shown here*: neither; the
-smallest difference that would have been shown, four times in five, stands beside it. A tiny world is no large one: a claim that is
-contradicted here may hold for real models, and the same recipe asks them ([mixray/recipes/paper](../mixray/recipes/paper)).
+**How to read it.** A difference is taken problem by problem and seed by seed, with a 95 % interval over problems and training seeds. It
+does not cover other draws of problems into a mixture. *Shown here*: every deciding interval lies where the claim says, or one, at a higher
+confidence, where one is enough. *Contradicted here*: one lies on the other side, also at a confidence that all deciding ones share. *Not
+shown here*: neither; the smallest difference that would have been shown, about four times in five, stands beside it. In the pictures a
+filled mark is shown and a hollow one is not; a diamond is shown and decides.
+
+**What this world is.** The teachers are micro-models of one style each: "long" means traces that check every step, and "large" means a
+terse teacher that skips steps, by construction. student-m is of the teachers' own size. Students are base models that know the format
+and every style on problems of one or two steps, unless their name says otherwise, and are taught and asked three to five; the paper's
+are instruct models. An arm marked ° is not clearly above its untouched student: where little was learned no gap can be seen. A tiny world
+is no large one: what is contradicted here may hold for real models, and the recipes of
+[mixray/recipes/paper](../mixray/recipes/paper) ask them.
 """
 MARKS = {"as said": "as claimed", "against": "the other way", "open": "not shown"}
 SAYS = {"above": "> 0", "below": "< 0", "differs": "≠ 0"}
@@ -72,25 +81,36 @@ def render(findings: Mapping[str, Finding], seconds: Mapping[str, float], machin
 
 
 def _summary(findings: Mapping[str, Finding]) -> str:
-    lines = ["| claim | source | here | the deciding difference furthest from the claim |", "|---|---|---|---|"]
+    lines = ["| claim | source | here | the difference the verdict rests on |", "|---|---|---|---|"]
     for claim in CLAIMS.values():
         finding = findings.get(claim.name)
         what = f"**{finding.verdict}**" if finding else "not run yet"
-        lines.append(f"| [{claim.title}](#{claim.name}) | {claim.source} | {what} | {_weakest(finding) if finding else ''} |")
-    decided = [each for finding in findings.values() for each in finding.contrasts if each.deciding]
-    by_chance = sum(1 - each.confidence for each in decided)
+        lines.append(f"| [{claim.title}](#{claim.name}) | {claim.source} | {what} | {_telling(claim, finding) if finding else ''} |")
+    decided = {(each.terms, each.measure): each for finding in findings.values() for each in finding.contrasts if each.deciding}
+    by_chance = sum(1 - each.confidence for each in decided.values())
+    claimed = sum((1 - each.confidence) / (1 if each.says == "differs" else 2) for each in decided.values())
     return "\n".join([
         *lines, "",
-        f"{len(decided)} contrasts decide. Were nothing different, about {by_chance:.1f} of them would be shown by chance, half of these "
-        "as claimed.\n",
+        f"{len(decided)} contrasts decide. Were nothing different, about {by_chance:.1f} of them would be shown by chance, {claimed:.1f} "
+        "of these as claimed.\n",
     ])  # fmt: skip
 
 
-def _weakest(finding: Finding) -> str:
-    """Return the deciding contrast that supports the claim least, with the smallest difference it could have shown where it shows none."""
-    deciding = [each for each in finding.contrasts if each.deciding]
-    order = {"against": 0, "open": 1, "as said": 2}
-    each = min(deciding, key=lambda each: (order[each.state], -each.detectable))
+def _telling(claim: Claim, finding: Finding) -> str:
+    """Return the deciding contrast that the verdict rests on, with the smallest difference it could have shown where it shows none.
+
+    It is the one that supports the claim least, or most where one is enough; of those alike the one whose interval is furthest from zero.
+    """
+
+    def support(each: Contrasted) -> tuple[int, float]:
+        from_zero = max(each.low, -each.high)
+        if each.state == "open":
+            return 1, -each.detectable
+        if each.state == "against":
+            return 0, -from_zero
+        return (-1, -from_zero) if claim.takes_any else (2, from_zero)
+
+    each = min((each for each in finding.contrasts if each.deciding), key=support)
     tail = f"; {amount(each.measure, each.detectable)} would have been shown" if each.state == "open" else ""
     return f"{short(each.terms, _terms(finding))}: {interval(each)}{tail}"
 
@@ -106,18 +126,33 @@ def _section(claim: Claim, finding: Finding | None, there: Collection[str]) -> s
     lines = [f'<a id="{claim.name}"></a>\n### {claim.title}\n', f"{claim.says} *({claim.source}; recipe `{claim.recipe}`)*\n"]
     if finding is None:
         return "\n".join([*lines, "Not run yet.\n"])
-    several = " One of them is enough, so each is held at a higher confidence." if claim.takes_any else ""
-    lines.append(f"**{finding.verdict.capitalize()}.**{several}\n")
+    several = f" One is enough, so each is held at {100 * finding.contrasts[0].confidence:.1f} %." if claim.takes_any else ""
+    lines.append(f"**{finding.verdict.capitalize()}.**{several}{' ' + claim.note if claim.note else ''}\n")
     lines += ["| difference | of | claimed | here, with its interval | | could have shown |", "|---|---|---|---|---|---|"]
     for each in finding.contrasts:
         name = short(each.terms, _terms(finding))
+        name = f"{name}: words of style − other words" if each.measure == "style" else name
         name = f"**{name}**" if each.deciding else name
-        could = amount(each.measure, each.detectable)
-        lines.append(f"| {name} | {each.measure} | {SAYS[each.says]} | {interval(each)} | {MARKS[each.state]} | {could} |")
-    named = sorted(name for name in there if name == claim.name or (name.startswith(f"{claim.name}-") and _owner(name) == claim.name))
-    lines += ["", *(f"![{claim.title}](laboratory/{name}.svg)\n" for name in named), *_arms(finding.arms), *_words(finding.words)]
+        could, mark = amount(each.measure, each.detectable), MARKS[each.state] + ("" if each.jointly else ", not jointly")
+        lines.append(f"| {name} | {each.measure} | {SAYS[each.says]} | {interval(each)} | {mark} | {could} |")
+    lines += [
+        "",
+        *(f"![{_alt(claim, name)}](laboratory/{name}.svg)\n" for name in own_pictures(claim, there)),
+        *_arms(finding.arms),
+        *_words(finding.words),
+    ]
     lines += [line for case in finding.cases for line in _case(case)]
     return "\n".join(lines)
+
+
+def own_pictures(claim: Claim, there: Collection[str]) -> list[str]:
+    """Return which of the pictures are the claim's."""
+    return sorted(name for name in there if name == claim.name or (name.startswith(f"{claim.name}-") and _owner(name) == claim.name))
+
+
+def _alt(claim: Claim, name: str) -> str:
+    further = name.removeprefix(claim.name).strip("-")
+    return f"{claim.title}: {further}" if further else f"{claim.title}: differences with their intervals"
 
 
 def _owner(name: str) -> str:
@@ -127,10 +162,13 @@ def _owner(name: str) -> str:
 
 def _arms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| student | taught | seeds | right, 95 % interval | tokens per answer | cut off |", "|---|---|---|---|---|---|"]
+    untouched = {row["student"]: row["high"] for row in rows if row["label"] == UNTOUCHED}
     for row in rows:
         star = "" if row["matched"] else " \\*"
+        floor = " °" if row["label"] != UNTOUCHED and row["low"] <= untouched.get(row["student"], 0) else ""
+        seeds = f"{row['num_seeds']}, all alike" if row.get("alike") else row["num_seeds"]
         lines.append(
-            f"| {row['student']} | {row['label']}{star} | {row['num_seeds']} | {_share(row, 'accuracy')} "
+            f"| {row['student']} | {row['label']}{star}{floor} | {seeds} | {_share(row, 'accuracy')} "
             f"| {row['mean_response_tokens']:.0f} | {100 * row['truncated_share']:.1f} % |"
         )
     if not all(row["matched"] for row in rows):
