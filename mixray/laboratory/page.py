@@ -15,7 +15,8 @@ HEAD = """# The laboratory
 What *Small Models Struggle to Learn from Strong Reasoners* and its neighbours claim, held against the tiny world: word problems with exact
 answers, teachers and students of 0.1 to 0.8 M parameters ([mixray/tiny](../mixray/tiny)), which train for seconds. Every claim has a recipe
 in [mixray/recipes/lab](../mixray/recipes/lab), and was written down with the contrasts that decide it in
-[claims.py](../mixray/laboratory/claims.py) before it was measured. This page is written by `make lab`; nobody edits it.
+[claims.py](../mixray/laboratory/claims.py) before it was measured; where that changed, it says so.
+This page is written by `make lab`; nobody edits it.
 
 **How to read it.** A difference is taken problem by problem and seed by seed, with a 95 % interval over problems and training seeds. It
 does not cover other draws of problems into a mixture. *Shown here*: every deciding interval lies where the claim says, or one, at a higher

@@ -25,7 +25,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "epochs": 2, "learning_rate": 1e-5, "schedule": "cosine", "warmup_share": 0.0, "batch_rows": 8, "max_tokens": 16384,
             "zero_stage": 3, "dtype": "bfloat16",
         },
-        # Table 6, as the cards of the released 14B and 32B students tell it: 4 devices x 1 example; rank and alpha are LLaMA-Factory's own.
+        # Table 6, as far as the cards of the released 14B and 32B students tell it: 4 devices x 1 example; rank and alpha are
+        # LLaMA-Factory's own, lengths and ZeRO stage those of all weights.
         "paper-lora": {
             "epochs": 2, "learning_rate": 1e-4, "schedule": "cosine", "warmup_share": 0.1, "batch_rows": 4, "max_tokens": 16384,
             "zero_stage": 3, "dtype": "bfloat16", "lora": {},
