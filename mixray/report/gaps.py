@@ -47,11 +47,14 @@ class Difference(Interval):
     def detectable(self, confidence: float) -> float:
         """Return the smallest true difference that this test would have shown with a chance of POWER.
 
-        Where a few seeds make the interval wider than its standard error says, it lies beyond half the interval.
+        Where a few seeds make the interval wider than its standard error says, by more than the bootstrap's own noise, it lies beyond half
+        the interval.
         """
-        beyond_it = (self.high - self.low) / 2 + float(stdtrit(self.degrees, POWER)) * self.standard_error
-        alone = needed(confidence, self.degrees) * self.standard_error if self.degrees >= 1 else 0.0
-        return min(1.0, max(alone, beyond_it))
+        half, error = (self.high - self.low) / 2, self.standard_error
+        found = needed(confidence, self.degrees) * error if self.degrees >= 1 else half
+        if half > 1.1 * quantile(confidence, self.degrees) * error:
+            found = max(found, half + float(stdtrit(self.degrees, POWER)) * error)
+        return min(1.0, found)
 
 
 @dataclass(frozen=True)
