@@ -166,7 +166,7 @@ CONTROLS = (
         "sharing", "Who gets which problem", "How problems are shared between two pools changes the student.", "control C3", "lab/sharing",
         tuple(Wanted(f"student-s/{other} - student-s/mix-0.2", "differs") for other in ("disjoint", "paired", "independent")),
         takes_any=True,
-        note="All arms have 476 rows. In a first run each had as many as it could (476 to 696), and the more rows, the better it was.",
+        note="All arms have 476 rows. In a first run each had as many as it could (476 to 696), and those with more did better.",
     ),
     Claim(
         "too-long", "Cutting is worse than dropping", "A student taught long traces cut at a limit is worse than one for whom those beyond "
