@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mixray.audit_cli import audit
-from mixray.errors import MixrayError, RecipeError
+from mixray.errors import MixrayError, RecipeError, by_interrupt
 from mixray.evaluate_cli import evaluate
 from mixray.functions import checked_name
 from mixray.lab_cli import lab
@@ -124,15 +124,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         given = sys.argv[1:] if arguments is None else arguments
         if app(args=given or ["--help"], prog_name="mixray", standalone_mode=False) == INTERRUPTED:
             raise KeyboardInterrupt
-    except MixrayError as error:
-        fail(f"mixray: {error}{_log_of(error)}", error.exit_code)
-    except typer.exceptions.TyperException as error:
-        fail(_usage(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        fail("\nmixray: interrupted; the same command goes on from here", INTERRUPTED)
-    except Exception as error:
-        fail(f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1)
+    except (Exception, KeyboardInterrupt) as error:
+        fail(*_last_words(error))
     sys.exit(0)
+
+
+def _last_words(error: BaseException) -> tuple[str, int]:
+    if by_interrupt(error) or isinstance(error, typer.Abort):
+        return "\nmixray: interrupted; the same command goes on from here", INTERRUPTED
+    if isinstance(error, MixrayError):
+        return f"mixray: {error}{_log_of(error)}", error.exit_code
+    if isinstance(error, typer.exceptions.TyperException):
+        return _usage(error), 2
+    return f"mixray: an unexpected {type(error).__name__}: {error}{_log_of(error)}", 1
 
 
 def _usage(error: typer.exceptions.TyperException) -> str:

@@ -42,6 +42,13 @@ def _rebuild(kind: type[MixrayError], what: str, seen: Any, rule: str | None, do
     return kind(what, seen=seen, rule=rule, do=do)
 
 
+def by_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is Ctrl-C, or came of it: Python before 3.12 wraps what strikes a class while it is defined, as in an import."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 class RecipeError(MixrayError):
     """The recipe, or the command line that changes it, is wrong; told before anything starts."""
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from mixray.errors import MixrayError
+from mixray.errors import MixrayError, by_interrupt
 from mixray.ids import attempt_id, run_id
 from mixray.progress import Display
 from mixray.session import drives_on_head, ray_session
@@ -71,7 +71,7 @@ def _recorded(store: Store, recipe: str, display: Display) -> Iterator[None]:
         yield
         record["state"] = "done"
     except BaseException as error:
-        record |= {"state": "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", "error": str(error) or None}
+        record |= {"state": "interrupted" if by_interrupt(error) else "failed", "error": str(error) or None}
         raise
     finally:
         ended.set()

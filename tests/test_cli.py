@@ -109,6 +109,29 @@ def test_verify_judges_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert [json.loads(line)["verdict"] for line in out.read_text().splitlines()] == ["right", "right"]
 
 
+STRUCK_IN_AN_IMPORT = """
+import os, signal
+
+class Field:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1_000_000):  # Python looks for signals as it loops
+            pass
+
+class Settings:
+    field = Field()
+"""
+
+
+def test_an_interrupt_that_strikes_in_an_import_is_told_as_one(tmp_path: Path) -> None:
+    """Python 3.11 makes a RuntimeError of it while a class is defined, as Ray Data does for 2 s when the first stage begins."""
+    (tmp_path / "struck.py").write_text(STRUCK_IN_AN_IMPORT)
+    (tmp_path / "rows.jsonl").write_text('{"response": "4", "answer": "4"}\n')
+    command = [sys.executable, "-m", "mixray.cli", "verify", "rows.jsonl", "--out", "judged.jsonl", "--verifier", "struck:judge"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.strip()) == (130, "mixray: interrupted; the same command goes on from here")
+
+
 def test_importing_the_command_line_is_light() -> None:
     heavy = "import sys, mixray.cli; print([name for name in ('ray', 'torch', 'vllm', 'transformers') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"
