@@ -82,9 +82,7 @@ def ask_models(models: Mapping[str, str], sittings: Mapping[str, Sitting], exam:
         ask_behind_endpoint({name: models[name] for name in names[start : start + at_once]}, sittings, exam, serve, display)
 
 
-def ask_in_engine(
-    name: str, model: str, sitting: Sitting, exam: evaluation.Exam, serve: Serve, at_once: int, display: Display
-) -> None:  # fmt: skip
+def ask_in_engine(name: str, model: str, sitting: Sitting, exam: evaluation.Exam, serve: Serve, at_once: int, display: Display) -> None:
     """Ask one model in an engine that shares the cores with `at_once - 1` others."""
     ask_one(sitting, exam, evaluation.EngineStudent(model, serve, exam.evaluate, at_once), display.stage(f"ask {name}"), model)
 

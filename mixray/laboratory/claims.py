@@ -106,10 +106,11 @@ PAPER = (
     Claim(
         "shifts", "What shifts is style", "Of a student taught long traces, words of style shift more often than words of content.",
         "Takeaway 5; Figures 8 to 12", "lab/shifts",
-        (Wanted("student-s/long", "above", "style"),), pictures=("words",), quick=True,
-        note="The base student has met all styles, on shorter problems: what is new to it is content (later days, larger numbers). So this "
-        "world could hardly have shown the claim; and the contrast is of how often words shift, where the paper lists those that shift "
-        "most.",
+        (Wanted("student-m-short/long", "above", "style"),), (Wanted("student-s/long", "above", "style"),), pictures=("words",), quick=True,
+        note="The student that decides solves the whole task in the short style, as the paper's instruct students solve theirs in their "
+        "own. First asked of the base student alone (-25.4 [-28.5, -22.4] points), which has met all styles on shorter problems, so that "
+        "what is new to it is content (later days, larger numbers). The contrast is of how often words shift, where the paper lists those "
+        "that shift most.",
     ),
     Claim(
         "mix", "A mix beats either source alone", "A fifth of long traces beats long and short traces alone; a fifth of the large "
@@ -188,7 +189,8 @@ CONTROLS = (
         (Wanted("student-s/easy-first - student-s/mix-0.2", "above"), Wanted("student-s/staged - student-s/mix-0.2", "above")),
         (Wanted("student-s/hard-first - student-s/mix-0.2", "below"),),
         takes_any=True,
-        note="A seed shuffles rows. Where their order is a setting it changes nothing, so such an arm is one student, whatever the seeds.",
+        note="A seed orders the rows of one pool, or of one stretch, among themselves. In a first run it did not, so that an arm with an "
+        "order was one student, whatever the seeds (staged - mix-0.2: +4.3 [-4.0, +12.8] points).",
     ),
     Claim(
         "lora", "Adapters change the gap", "With adapters in the place of all weights the gap of long against short traces is another.",
@@ -211,6 +213,8 @@ FOLLOW_UPS = (
         "short one.", "Thinkless (2505.13379)", "lab/tags",
         (Wanted("student-s/tagged@think - student-s/tagged@brief", "above", "tokens"),),
         (Wanted("student-s/tagged@think - student-s/tagged@brief", "differs"),),
+        note="Asked in the turn that was taught, the tag on a line of its own; in a first run it stood on the question's line "
+        "(+151.7 [+147.7, +155.7] tokens).",
     ),
     Claim(
         "fit", "Hard traces where they fit", "Giving the hard traces to the problems where they fit the student best does better than "

@@ -106,14 +106,16 @@ def _telling(claim: Claim, finding: Finding) -> str:
     def support(each: Contrasted) -> tuple[int, float]:
         from_zero = max(each.low, -each.high)
         if each.state == "open":
-            return 1, -each.detectable
+            return 2, -each.detectable
         if each.state == "against":
-            return 0, -from_zero
-        return (-1, -from_zero) if claim.takes_any else (2, from_zero)
+            return (0 if each.jointly else 1), -from_zero
+        return (-1, -from_zero) if claim.takes_any else (3, from_zero)
 
     each = min((each for each in finding.contrasts if each.deciding), key=support)
-    tail = f"; {amount(each.measure, each.detectable)} would have been shown" if each.state == "open" else ""
-    return f"{short(each.terms, _terms(finding))}: {interval(each)}{tail}"
+    told = f"{short(each.terms, _terms(finding))}: {interval(each)}"
+    if each.state == "open":
+        return f"{told}; {amount(each.measure, each.detectable)} would have been shown"
+    return told if each.jointly or each.state == "as said" else f"{told}, the other way, but not jointly"
 
 
 def _cost(seconds: Mapping[str, float], machine: str) -> str:

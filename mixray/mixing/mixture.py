@@ -24,6 +24,7 @@ from mixray.mixing import candidates, fit, writing
 from mixray.mixing.draws import Codes
 from mixray.mixing.dropping import drop
 from mixray.mixing.gathering import COLUMNS, Gathered, cut, gather
+from mixray.mixing.ordering import stretches
 from mixray.mixing.rule import Rule
 from mixray.mixing.selection import select
 from mixray.mixing.shares import TOO_LONG, Ledger, shares
@@ -35,6 +36,8 @@ from mixray.store import Artefact, Store
 NO_LIMIT = 2**31
 RULE = 1
 """Goes up when the same pools and settings would give other rows."""
+ORDER_RULE = 1
+"""Goes up when ordered rows would be told, or cut into stretches, otherwise."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def handle(store: Store, name: str, made_of: Ingredients) -> Artefact:
         "tokenizer": models.tokenizer_fingerprint(made_of.student),
         "max_tokens": made_of.max_tokens,
         **({"too_long": "cut"} if made_of.cuts else {}),
+        **({"order_rule": ORDER_RULE} if made_of.rule.is_ordered else {}),
     }
     inputs = {f"pool {pool}": artefact for pool, artefact in made_of.pools.items()}
     inputs |= {f"fit {pool}": artefact for pool, artefact in made_of.fits(store).items()}
@@ -175,6 +179,7 @@ def outcome(made_of: Ingredients, found: Gathered, rows: Codes, ledger: Ledger, 
         "by": made_of.blend.by,
         "sharing": made_of.blend.sharing,
         "order": "staged" if made_of.blend.stages else made_of.blend.order,
+        **({"stretches": stretches(found, rows, made_of.rule)} if made_of.rule.is_ordered else {}),
         "view": made_of.blend.view,
         "hard": hard,
         "easy": found.names[-1],

@@ -23,6 +23,11 @@ class Rule:
         """Alpha is a share of which ceil(alpha * rows) are taken; shares by name are met by largest remainder."""
         return self.blend.pools is None and not self.blend.stages
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether training keeps an order of the rows, rather than shuffle them all."""
+        return bool(self.blend.stages) or self.blend.order != "shuffled"
+
     def counts(self, total: int) -> list[int]:
         """Return each pool's rows of a mixture of `total` rows."""
         return dealing.counts(self.shares, total, self.rounds_up)

@@ -53,7 +53,13 @@ class Sizes:
 
 
 def batch_plan(
-    row_ids: Sequence[str], num_tokens: Sequence[int], num_loss_tokens: Sequence[int], sizes: Sizes, *, seed: int, keeps_order: bool = False
+    row_ids: Sequence[str],
+    num_tokens: Sequence[int],
+    num_loss_tokens: Sequence[int],
+    sizes: Sizes,
+    *,
+    seed: int,
+    stretches: Sequence[int] = (),
 ) -> Iterator[Step]:
     """Yield the steps of a training: every row once per epoch, in an order keyed by its id, the last step of an epoch maybe smaller.
 
@@ -63,22 +69,21 @@ def batch_plan(
         num_loss_tokens: trained tokens of each row.
         sizes: of steps and packs.
         seed: changes the order.
-        keeps_order: in every epoch the rows come as they lie, as a curriculum wants it; where steps are measured in tokens, steps do,
-            and a row may move to a neighbouring step.
+        stretches: how many rows each stretch of a curriculum holds: in every epoch stretches come as they lie, and the seed orders the
+            rows within each; where steps are measured in tokens, a row may move to a neighbouring step. One stretch where none is given.
 
     Raises:
         TrainingError: a row is longer than a packed sequence, or trains nothing.
     """
     _check(row_ids, num_tokens, num_loss_tokens, sizes.pack_tokens)
+    stretch_of = np.repeat(np.arange(len(stretches)), stretches).tolist() if stretches else [0] * len(row_ids)
     for epoch in range(sizes.epochs):
-        order: Sequence[int] = range(len(row_ids))
-        if not keeps_order:
-            places = [keyed_draw(seed, "order", epoch, row_id) for row_id in row_ids]
-            order = sorted(order, key=places.__getitem__)
+        places = [(stretch, keyed_draw(seed, "order", epoch, row_id)) for stretch, row_id in zip(stretch_of, row_ids, strict=True)]
+        order = sorted(range(len(row_ids)), key=places.__getitem__)
         if sizes.batch_rows is not None:
             groups = _by_rows(order, num_tokens, sizes, sizes.batch_rows)
         else:
-            groups = _by_tokens(order, num_tokens, sizes, seed if not keeps_order else None, epoch)
+            groups = _by_tokens(order, num_tokens, sizes, None if stretches else seed, epoch)
         for packs in groups:
             rows = [row for pack in packs for row in pack]
             yield Step(packs, len(rows), sum(num_tokens[row] for row in rows), sum(num_loss_tokens[row] for row in rows))

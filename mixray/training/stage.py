@@ -84,7 +84,9 @@ def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, see
 def _plan(store: Store, mixture: Artefact, tokens: Artefact, rows: TokenRows, train: Train, seed: int) -> Artefact:
     """Decide the batch plan, or find it decided."""
     sizes = Sizes(train.batch_rows, train.batch_tokens, train.pack_tokens or train.max_tokens, train.epochs, train.packs_multiple)
-    plan = store.artefact("plans", mixture.name, {"rule": PLAN_RULE, "seed": seed, **vars(sizes)}, {"tokens": tokens})
+    stretches = mixture.outcome.get("stretches", ())
+    settings = {"rule": PLAN_RULE, "seed": seed, **vars(sizes), **({"stretches": stretches} if stretches else {})}
+    plan = store.artefact("plans", mixture.name, settings, {"tokens": tokens})
     with plan.lock():
         if plan.is_done():
             return plan
@@ -95,7 +97,7 @@ def _plan(store: Store, mixture: Artefact, tokens: Artefact, rows: TokenRows, tr
                 rows.num_loss_tokens.tolist(),
                 sizes,
                 seed=seed,
-                keeps_order=mixture.outcome["order"] != "shuffled",
+                stretches=stretches,
             )
         )
         with plan.staging() as staging:

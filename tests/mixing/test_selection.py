@@ -15,6 +15,10 @@ from hypothesis import strategies as st
 
 from mixray.errors import MixtureError
 from mixray.mixing import dealing
+from mixray.mixing.ordering import stretches
+from mixray.mixing.rule import Rule
+from mixray.mixing.selection import select
+from mixray.recipe import Blend
 
 ALPHAS = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
 UNITS = st.sampled_from(("rows", "tokens", "loss_tokens"))
@@ -265,6 +269,23 @@ def test_rows_come_in_the_order_that_is_asked() -> None:
         mine = [problem for name, problem, _ in easy_first if name == pool]
         assert mine == sorted(mine)
     assert mixed(pools, 0.5, order="hard_first") == [*reversed(easy_first)]
+
+
+@pytest.mark.parametrize(
+    ("said", "num"), [({}, 1), ({"order": "easy_first"}, 4), ({"order": "hard_first"}, 4), ({"stages": (0, 1, 0.5)}, 3)]
+)
+def test_stretches_are_of_rows_that_the_order_holds_alike(said: dict[str, Any], num: int) -> None:
+    """Within them a training's seed shuffles."""
+    pools = {name: [trace(number, pass_rate=1.0 if number % 3 else 0.5) for number in range(30)] for name in ("long", "short")}
+    blend, found = Blend(hard="long", easy="short", **said), gathered(pools)
+    rule = Rule(blend, tuple(blend.shares(None if blend.stages else 0.5).values()), 3)
+    rows, _ = select(found, np.ones(len(found.problem), bool), rule)
+    sizes = stretches(found, rows, rule)
+    assert (len(sizes), sum(sizes)) == (num, 30)
+    kinds = [(found.pool[row], found.pass_rate[found.problem[row]]) for row in rows]
+    held_alike = [set(kinds[end - size : end]) for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
+    assert blend.stages or blend.order == "shuffled" or all(len(each) == 1 for each in held_alike)
+    assert not blend.stages or (sizes, [len(each) for each in held_alike[:2]]) == ([10] * 3, [2, 2]), "of one pool, of both rates"
 
 
 def test_a_pool_that_is_too_small_is_told_with_what_is_missing() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -25,9 +26,9 @@ BY_ROWS = Sizes(batch_rows=8, batch_tokens=None, pack_tokens=64, epochs=2, packs
 BY_TOKENS = Sizes(batch_rows=None, batch_tokens=192, pack_tokens=64, epochs=2)
 
 
-def plan_of(tokens: list[int], sizes: Sizes, seed: int = 0, keeps_order: bool = False) -> list[Step]:
+def plan_of(tokens: list[int], sizes: Sizes, seed: int = 0, stretches: Sequence[int] = ()) -> list[Step]:
     ids = [f"row-{number}" for number in range(len(tokens))]
-    return list(batch_plan(ids, tokens, [1] * len(tokens), sizes, seed=seed, keeps_order=keeps_order))
+    return list(batch_plan(ids, tokens, [1] * len(tokens), sizes, seed=seed, stretches=stretches))
 
 
 def rows_of(steps: list[Step]) -> list[int]:
@@ -42,9 +43,9 @@ def test_every_epoch_holds_every_row_once_by_rows(tokens: list[int], batch_rows:
         assert sorted(rows_of(epoch)) == list(range(len(tokens)))
 
 
-@given(tokens=lengths, packs_per_step=st.integers(1, 5), keeps_order=st.booleans())
-def test_every_epoch_holds_every_row_once_by_tokens(tokens: list[int], packs_per_step: int, keeps_order: bool) -> None:
-    steps = plan_of(tokens, Sizes(None, 64 * packs_per_step, 64, 2), keeps_order=keeps_order)
+@given(tokens=lengths, packs_per_step=st.integers(1, 5), is_ordered=st.booleans())
+def test_every_epoch_holds_every_row_once_by_tokens(tokens: list[int], packs_per_step: int, is_ordered: bool) -> None:
+    steps = plan_of(tokens, Sizes(None, 64 * packs_per_step, 64, 2), stretches=[1] * len(tokens) if is_ordered else ())
     assert rows_of(steps).count(0) == 2
     assert sorted(rows_of(steps)) == sorted([*range(len(tokens))] * 2)
     assert all(len(step.packs) <= packs_per_step for step in steps)
@@ -104,13 +105,21 @@ def test_costly_packs_are_dealt_evenly() -> None:
 
 @pytest.mark.parametrize("sizes", [Sizes(2, None, 9, 2), Sizes(None, 18, 9, 2)])
 def test_a_curriculum_keeps_its_order_in_every_epoch(sizes: Sizes) -> None:
-    steps = plan_of([9] * 6, sizes, seed=3, keeps_order=True)
+    steps = plan_of([9] * 6, sizes, seed=3, stretches=[2, 2, 2])
     assert [sorted(row for packed in step.packs for row in packed) for step in steps] == [[0, 1], [2, 3], [4, 5]] * 2
+
+
+def test_a_seed_orders_the_rows_that_a_curriculum_holds_alike() -> None:
+    orders = [[row for step in plan_of([9] * 40, Sizes(1, None, 9, 2), seed, [10, 30]) for (row,) in step.packs] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    for first, second in ((order[:40], order[40:]) for order in orders):
+        assert sorted(first[:10]) == sorted(second[:10]) == list(range(10))
+        assert first != second, "nor is it the same in every epoch"
 
 
 def test_a_curriculum_by_tokens_moves_rows_to_neighbouring_steps_at_most() -> None:
     draws = random.Random(1)
-    steps = plan_of([draws.randint(5, 64) for _ in range(600)], Sizes(None, 256, 64), keeps_order=True)
+    steps = plan_of([draws.randint(5, 64) for _ in range(600)], Sizes(None, 256, 64), stretches=[1] * 600)
     middles = [sum(rows_of([step])) / len(rows_of([step])) for step in steps]
     assert sum(first > second for first, second in zip(middles, middles[2:], strict=False)) <= 0.1 * len(steps)
 
