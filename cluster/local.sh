@@ -7,11 +7,11 @@ RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 RAY_USAGE_STATS_ENABLED=0 ray start --head -
   --port=6399 --dashboard-host=127.0.0.1 --dashboard-port=8265 --num-cpus="$(($(nproc) > 4 ? $(nproc) : 4))" \
   --object-store-memory=536870912 >/tmp/mixray-cluster-$$.log 2>&1 &
 MIXRAY_CLUSTER_PID=$!
-mixray_cluster_stop() { kill "$MIXRAY_CLUSTER_PID" && wait "$MIXRAY_CLUSTER_PID" 2>/dev/null; unset RAY_ADDRESS; }
+mixray_cluster_stop() { kill "$MIXRAY_CLUSTER_PID" && wait "$MIXRAY_CLUSTER_PID" 2>/dev/null; unset RAY_API_SERVER_ADDRESS; }
 for _ in $(seq 120); do
   curl -s -o /dev/null http://127.0.0.1:8265/ && break
   kill -0 "$MIXRAY_CLUSTER_PID" 2>/dev/null || { cat /tmp/mixray-cluster-$$.log; break; }
   sleep 1
 done
-export RAY_ADDRESS=http://127.0.0.1:8265
+export RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265
 echo "a Ray cluster listens on 127.0.0.1:6399, its job server on 127.0.0.1:8265; mixray_cluster_stop ends it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -20,6 +21,10 @@ from pydantic import ValidationError
 from mixray.errors import RecipeError
 from mixray.recipe import KINDS_OF_TEACHER, Part, Recipe, nearest
 from mixray.recipe.overrides import overridden
+from mixray.recipe.training import read_json
+
+# Of a bucket's address a container may stand before the @ (abfs://container@account), with no password.
+_CREDENTIALS = re.compile(r"(?P<scheme>https?://)[^/?#@\s]*@|(?P<other>[a-z][\w+.-]*://)[^/?#@\s:]*:[^/?#@\s]*@", re.IGNORECASE)
 
 
 def shipped_recipes() -> list[str]:
@@ -61,15 +66,24 @@ def plain_recipe(source: str | Path, overrides: list[str] | None = None) -> dict
     """
     data = _read(str(source))
     parse_recipe(copy.deepcopy(data), overrides or [])
-    return overridden(data, overrides or [])
+    return _with_configurations(overridden(data, overrides or []))
+
+
+def _with_configurations(data: Any) -> Any:
+    """Return a recipe with the content of DeepSpeed's configurations in the place of their files, which need not be where it is run."""
+    if not isinstance(data, dict):
+        return data
+    return {key: read_json(value) if key == "deepspeed" else _with_configurations(value) for key, value in data.items()}
 
 
 def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
     """Validate a recipe given as plain data (see `load_recipe`)."""
     if not isinstance(data, dict):
         raise RecipeError("A recipe must be a mapping of keys", seen=type(data).__name__, do="see `mixray schema`")
+    whole = overridden(data, overrides)
+    _refuse_credentials(whole)
     try:
-        return Recipe.model_validate(overridden(data, overrides))
+        return Recipe.model_validate(whole)
     except ValidationError as error:
         raise _explain(error) from None
 
@@ -81,12 +95,28 @@ def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | No
         RecipeError: a key is unknown, or a value breaks its rule.
     """
     data = {key: value for key, value in data.items() if value is not None}
+    whole = overridden(data, overrides or [])
+    _refuse_credentials(whole)
     try:
-        return kind.model_validate(overridden(data, overrides or []))
+        return kind.model_validate(whole)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or kind.__name__
         raise RecipeError(f"An option is wrong: {key}", seen=first.get("input"), rule=first["msg"], do="see --help") from None
+
+
+def _refuse_credentials(value: Any, key: str = "") -> None:
+    """Refuse an address with a name or a password in it, and do not repeat these."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, each in items:
+        _refuse_credentials(each, f"{key}.{name}" if key else str(name))
+    if isinstance(value, str) and (found := _CREDENTIALS.match(value)):
+        raise RecipeError(
+            f"An address holds a name or a password: {key}",
+            seen=f"{found['scheme'] or found['other']}…@{value[found.end() :]}",
+            rule="recipes, manifests and reports are shown to others",
+            do="name the variable that holds an endpoint's key with `key_env`; what other addresses need belongs into the environment",
+        )
 
 
 def _read(source: str) -> Any:

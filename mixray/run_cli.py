@@ -13,7 +13,7 @@ from mixray.cluster_cli import OnCluster
 from mixray.errors import RecipeError
 from mixray.options import JsonOption, RecipeArgument, SetOption, StorageOption, log_path, place_of
 from mixray.progress import Display
-from mixray.recipe import Asked, Recipe, Teacher
+from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe
 from mixray.store import Store
 from mixray.terminal import harmless, library_noise_in, print_table
@@ -67,19 +67,21 @@ def plan(
     """Show what a run would make, what is there already, and what it needs. Starts nothing."""
     loaded = load_recipe(recipe, overrides)
     from mixray.graph import build_graph
+    from mixray.needs import needs
 
     graph = build_graph(loaded, Store(storage))
     rows = [{"stage": stage, "artefact": item.label, "done": item.is_done()} for stage, item in graph.artefacts()]
-    needs = _needs(loaded, len(graph.arms))
+    needed = needs(loaded, graph)
     on = OnCluster.of(loaded, graph, cluster) if cluster else None
     if as_json:
-        print(json.dumps({"recipe": loaded.name, "artefacts": rows, "needs": needs} | ({"cluster": on.as_json()} if on else {}), indent=2))
+        told = {"recipe": loaded.name, "artefacts": rows, "needs": needed.as_json()}
+        print(json.dumps(told | ({"cluster": on.as_json()} if on else {}), indent=2))
         if on:
             on.check()
         return
     _table(f"plan of {loaded.name}", rows, lambda row: "there" if row["done"] else "to do")
     missing = sum(not row["done"] for row in rows)
-    print(f"{missing} of {len(rows)} artefacts are to be made. Needs: " + ", ".join(f"{value} {key}" for key, value in needs.items()))
+    print(f"{missing} of {len(rows)} artefacts are to be made." + (f" Needs: {needed.in_words()}" if missing else ""))
     if on:
         on.show()
         on.check()
@@ -98,27 +100,6 @@ def status(recipe: RecipeArgument, storage: StorageOption = "./runs", overrides:
     _table(f"status of {loaded.name}", told["artefacts"], state_in_words)
     for line in runs_in_words(told["runs"]):
         print(harmless(line))
-
-
-def _needs(recipe: Recipe, num_arms: int) -> dict[str, Any]:
-    evaluate = recipe.evaluate
-    num_benchmark = sum(
-        (asked.num_problems or asked.num_published or 0) * evaluate.samples_of(name) for name, asked in evaluate.benchmarks.items()
-    )
-    used = {pool for blend in recipe.mixtures.values() for pool in blend.names}
-    asking = [teacher for name in used if isinstance(teacher := recipe.teachers[name], Asked)]
-    asked = sum(teacher.most_samples for teacher in asking) * (recipe.problems.num_problems or 0)
-    trains = [recipe.train.for_student(student.train) for student in recipe.students.values()]
-    gpus = max([teacher.num_gpus * teacher.replicas[1] for teacher in asking if isinstance(teacher, Teacher)]
-               + [train.workers[1] * train.arms_at_once * train.use_gpu for train in trains]
-               + [recipe.serve.num_gpus * recipe.serve.students_at_once,
-                  recipe.shifts.num_gpus if recipe.shifts else 0])  # fmt: skip
-    return {
-        "teacher answers": asked,
-        "arms": num_arms,
-        "student answers": num_arms * num_benchmark,
-        "GPUs at once": f"{gpus:g}",
-    }
 
 
 def _table(title: str, rows: list[dict[str, Any]], state: Any) -> None:

@@ -104,9 +104,16 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     logical CPUs (at least 4: serving and training reserve more slots than a small machine has cores).
 
     Raises:
-        ClusterError: Ray did not come up.
+        ClusterError: Ray did not come up, or RAY_ADDRESS is no cluster's.
     """
     joins = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
+    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        raise ClusterError(
+            "RAY_ADDRESS is a job server's",
+            seen=os.environ["RAY_ADDRESS"],
+            rule="a process joins a cluster at HOST:PORT, 6379 mostly, from one of its nodes",
+            do="`mixray submit` runs it there as a job; or unset RAY_ADDRESS (RAY_API_SERVER_ADDRESS is for job servers alone)",
+        )
     os.environ.update(DRIVER_ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
 

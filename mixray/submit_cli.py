@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
@@ -82,12 +83,17 @@ def _labels(given: list[str]) -> dict[str, str]:
 
 def _made(job: str, recipe: Recipe, storage: str) -> Artefact | bool | None:
     """Return what the job would make, if it is there; False where it is not, None where nobody here can say."""
-    if JOBS[job].makes is None:
+    if JOBS[job].makes is None or _is_elsewhere(storage):
         return None
     try:
         return made(job, recipe, Store(storage)) or False
     except Exception:  # the nodes' storage, files and models need not be within reach from here, and each has errors of its own
         return None
+
+
+def _is_elsewhere(storage: str) -> bool:
+    """Whether a storage is a folder of a disk that the nodes alone have."""
+    return "://" not in storage and not Path(storage).absolute().parent.is_dir()
 
 
 def _is_made(job: str, recipe: Recipe, storage: str) -> bool | None:

@@ -85,6 +85,26 @@ def test_plan_and_status_say_what_is_missing_as_json(recipe: str, tmp_path: Path
     assert not (tmp_path / "runs").exists()
 
 
+def test_plan_counts_what_is_left_and_says_what_nobody_can_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    (tmp_path / "own.yaml").write_text(
+        f"""
+name: own
+problems: {{source: {tmp_path}/own.jsonl}}
+teachers: {{long: {{model: "tiny:long", num_gpus: 1, replicas: [1, 2]}}, short: {{model: "tiny:short"}}}}
+mixtures: {{mix: {{hard: long, easy: short, alpha: 0.2}}}}
+students: {{student-s: {{model: "tiny:student-s"}}}}
+evaluate:
+  benchmarks: {{own: {{source: {tmp_path}/own.jsonl}}, tiny: {{source: tiny, split: test, num_problems: 8}}}}
+  judge: {{teacher: {{model: "tiny:small", num_gpus: 2, replicas: [1, 4]}}}}
+"""
+    )
+    assert called("plan", str(tmp_path / "own.yaml"), "--storage", str(tmp_path / "runs")) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "0 teacher answers, 2 arms, 16 student answers, the answers to the training problems and own, as many as there are" in told
+    assert told.endswith("8 GPUs at once"), "the judge's"
+
+
 def test_only_a_blend_of_two_pools_is_swept(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--blend", "other"], ["--set", "mixtures={mix: {pools: {long: 0.2, short: 0.8}}}"]):
         assert called("sweep", recipe, "--storage", str(tmp_path), *arguments) == 2

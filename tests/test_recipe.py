@@ -61,6 +61,29 @@ def test_a_wrong_value_is_told_with_its_key_and_its_rule(override: str, told: li
     assert [part for part in told if part not in message] == [], message
 
 
+@pytest.mark.parametrize(
+    ("key", "url", "shown"),
+    [
+        ("teachers.long.endpoint", "https://bob:SECRET@host/v1", "https://…@host/v1"),
+        ("problems.source", "http://SECRET@host/problems.jsonl", "http://…@host/problems.jsonl"),
+        ("train.mlflow.tracking_uri", "sftp://bob:SECRET@host/runs", "sftp://…@host/runs"),
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(key: str, url: str, shown: str) -> None:
+    """What a recipe says goes into manifests and reports."""
+    with pytest.raises(RecipeError) as caught:
+        parse(f'{key}="{url}"')
+    told = str(caught.value)
+    assert key in told
+    assert shown in told
+    assert "SECRET" not in told
+
+
+def test_an_address_may_hold_a_container_and_a_prompt_an_address() -> None:
+    assert parse('problems.source="abfs://container@account.host/problems.jsonl"').problems.source.startswith("abfs://container@")
+    assert "https://a@b" in parse('student_prompt="See https://a@b: {question}"').student_prompt
+
+
 def test_an_override_changes_one_value() -> None:
     recipe = parse("train.epochs=7", "teachers.long.engine={max_model_len: 99}", "seeds=[0, 1, 2]")
     assert (recipe.train.epochs, recipe.teachers["long"].engine, recipe.seeds) == (7, {"max_model_len": 99}, (0, 1, 2))

@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from mixray.errors import ClusterError
+from mixray.session import ray_session
+
 PROGRAM = """
 import os, signal
 from mixray.session import ray_session
@@ -63,6 +68,12 @@ with ray_session():
 def test_an_actor_logs_beside_rays_own_logs_with_the_ids_of_its_run_and_stage() -> None:
     done = subprocess.run([sys.executable, "-c", ACTOR], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "teacher long, mixray.teachers: up"), done.stderr
+
+
+def test_the_address_of_a_job_server_is_told_from_a_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(ClusterError, match=r"job server's; seen: http://127\.0\.0\.1:8265;.*mixray submit"), ray_session():
+        pass
 
 
 def test_sigterm_keeps_the_handler_it_had() -> None:

@@ -14,7 +14,7 @@ from ray.runtime_env import RuntimeEnv
 from mixray.entry import SECRETS
 from mixray.errors import ClusterError, RecipeError
 from mixray.jobs import JOBS
-from mixray.recipe_file import parse_recipe
+from mixray.recipe_file import parse_recipe, plain_recipe
 from mixray.submitting import ENVIRONMENTS, Cluster, Order, exit_code, runtime_environment, submitted
 from mixray.submitting.travel import MOST_BYTES, RECIPE, pack
 
@@ -56,6 +56,16 @@ def test_a_recipe_travels_with_the_files_it_names_by_the_paths_it_names_them_by(
         RECIPE, "data/problems.jsonl", "long.jsonl", "adapter/adapter_config.json",
     }  # fmt: skip
     assert parse_recipe(yaml.safe_load((tmp_path / RECIPE).read_text()), []) == sent.recipe
+
+
+def test_a_configuration_of_deepspeed_travels_as_what_it_says(here: Path) -> None:
+    """Nobody looks for its file on a node, where another might lie under its name."""
+    (here / "ds.json").write_text('{"zero_optimization": {"stage": 2}}')
+    written = recipe(train={"deepspeed": "ds.json"})
+    (here / "small.yaml").write_text(yaml.safe_dump(written))
+    sent = plain_recipe("small.yaml")
+    assert sent == recipe(train={"deepspeed": {"zero_optimization": {"stage": 2}}})
+    assert parse_recipe(sent, []) == parse_recipe(written, [])
 
 
 @pytest.mark.parametrize(

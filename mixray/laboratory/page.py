@@ -105,11 +105,9 @@ def _telling(claim: Claim, finding: Finding) -> str:
 
     def support(each: Contrasted) -> tuple[int, float]:
         from_zero = max(each.low, -each.high)
-        if each.state == "open":
-            return 2, -each.detectable
-        if each.state == "against":
-            return (0 if each.jointly else 1), -from_zero
-        return (-1, -from_zero) if claim.takes_any else (3, from_zero)
+        if claim.takes_any:
+            return {"as said": (0, -from_zero), "open": (1, -each.detectable), "against": (2, -from_zero)}[each.state]
+        return {"against": (0 if each.jointly else 1, -from_zero), "open": (2, -each.detectable), "as said": (3, from_zero)}[each.state]
 
     each = min((each for each in finding.contrasts if each.deciding), key=support)
     told = f"{short(each.terms, _terms(finding))}: {interval(each)}"

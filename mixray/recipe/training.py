@@ -42,7 +42,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 DEFAULT_BATCH_ROWS = 16
 
 
-def _read_json(value: Any) -> Any:
+def read_json(value: Any) -> Any:
     """Return the content of a JSON file where its path is given: what is in it counts, not where it lies."""
     if not isinstance(value, str):
         return value
@@ -102,7 +102,7 @@ class Train(Placed):
     zero_stage: Literal[0, 1, 2, 3] = 3
     offload_optimizer: bool = Field(False, description="the optimizer's state lies in main memory")
     offload_parameters: bool = Field(False, description="weights lie in main memory, too; zero_stage 3 alone")
-    deepspeed: Annotated[dict[str, Any] | None, BeforeValidator(_read_json)] = Field(
+    deepspeed: Annotated[dict[str, Any] | None, BeforeValidator(read_json)] = Field(
         None, description="a DeepSpeed configuration, or its JSON file, in place of the one made of the settings here"
     )
     gradient_checkpointing: bool = Field(False, description="compute activations twice rather than keep them")

@@ -59,7 +59,7 @@ def parameters(number: int | None) -> str:
         return ""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size or unit == "k":
-            return f" ({number / size:.2g}{unit})" if number < 100 * size else f" ({number / size:.0f}{unit})"
+            return f" ({number / size:.2g}{unit})" if number < 99.5 * size else f" ({number / size:.0f}{unit})"
     return ""
 
 

@@ -76,6 +76,18 @@ def test_the_summary_tells_the_difference_that_the_verdict_rests_on() -> None:
         assert told in summary(page.render({claim: both}, {}, "", ()), claim), "one is enough for the first, one against for the other"
 
 
+def test_where_one_is_enough_the_summary_tells_what_came_nearest_to_it() -> None:
+    against, shows_none = (replace(contrasted(value, 0.05), terms=f"student-s/a - student-s/{value}") for value in (-0.3, 0.01))
+    told = summary(page.render({"order": finding(against, shows_none, claim="order")}, {}, "", ()), "order")
+    assert "+1.0 [-4.0, +6.0] points; 7.0 points would have been shown" in told
+
+
+def test_what_is_against_a_claim_and_not_jointly_says_so() -> None:
+    told = summary(page.render({"mix": finding(replace(contrasted(-0.3, 0.05), jointly=False))}, {}, "", ()), "mix")
+    assert "**not shown here**" in told
+    assert told.rstrip(" |").endswith("-30.0 [-35.0, -25.0] points, the other way, but not jointly")
+
+
 def summary(told: str, claim: str) -> str:
     return next(line for line in told.splitlines() if line.startswith(f"| [{CLAIMS[claim].title}]"))
 
