@@ -150,6 +150,7 @@ def test_every_error_survives_pickling_with_its_parts(kind: type[MixrayError]) -
         ("{hard: long}", "give pools, such as {long: 0.2, short: 0.8}, or hard and easy"),
         ("{hard: long, easy: short, stages: [0, 0.5], alpha: 0.2}", "stages stand in the place of alpha"),
         ("{hard: long, easy: short, stages: [0, 0.5], by: tokens}", "stages are shares of rows"),
+        ("{hard: long, easy: short, pick: fitting, view: {long: summary}}", "leave out either `view: summary` or `fitting`"),
         ("{hard: long, easy: short, tags: {other: /think}}", "view and tags are given for ['other']"),
     ],
 )

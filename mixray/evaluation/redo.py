@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from mixray.errors import StoreError
 from mixray.evaluation import outcome
 from mixray.evaluation.exam import Exam
@@ -18,6 +20,7 @@ from mixray.evaluation.score import commit, judge
 from mixray.judged import sibling
 from mixray.store import Artefact
 
+_VERDICT = ["benchmark", "problem_id", "sample", "verdict"]
 Changes = Counter[tuple[str, str]]
 """How many verdicts went from one to another."""
 
@@ -55,7 +58,7 @@ def judge_again(scores: Artefact, exam: Exam) -> Redone:
         if missing := [name for name in exam.names(problems) if name not in answers]:
             raise StoreError("Some samples have no answer", seen=f"{len(missing)} of {other.label}", do="`mixray evaluate` asks them")
         after = judge(exam, problems, answers)
-        redone = Redone(after.num_rows, _changed(before.to_pylist(), after.to_pylist()))
+        redone = Redone(after.num_rows, _changed(before, after))
         if other != scores or redone.changes:
             kept = outcome.of_asking(other.outcome)
             commit(scores, after, exam, kept, replace=other == scores)
@@ -63,6 +66,12 @@ def judge_again(scores: Artefact, exam: Exam) -> Redone:
     return redone
 
 
-def _changed(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Changes:
-    pairs = [(one["verdict"], other["verdict"]) for one, other in zip(before, after, strict=True)]
-    return Counter(pair for pair in pairs if pair[0] != pair[1])
+def _changed(before: pa.Table, after: pa.Table) -> Changes:
+    """Return how many verdicts went from what to what, of the samples in both: a verifier may set another problem aside."""
+    former = {_sample(row): row["verdict"] for row in before.select(_VERDICT).to_pylist()}
+    pairs = [(former.get(_sample(row)), row["verdict"]) for row in after.select(_VERDICT).to_pylist()]
+    return Counter((one, other) for one, other in pairs if one is not None and one != other)
+
+
+def _sample(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["benchmark"], row["problem_id"], row["sample"]

@@ -66,8 +66,9 @@ def _base(source: Path) -> str | None:
     """Return the model a student's adapters stand on; None where it has none, or where that model is not there any more."""
     if not (source / ADAPTER / SETTINGS).is_file():
         return None
+    base = _settings(source / ADAPTER)["base_model_name_or_path"]
     try:
-        return resolve(_settings(source / ADAPTER)["base_model_name_or_path"])
+        return resolve(base) if base else None  # a student that was pushed names none where its base is not on the hub
     except MixrayError:
         return None
 

@@ -136,7 +136,7 @@ def _ask_missing(
     write_requests(problems, missing, requests)
     there, total = parts.tally(), len(parts.owner)
     progress.update(there.problems, total, state="starting the engine")
-    with _failures_taken_back(pool, total, run_id):
+    with _failures_taken_back(pool, total, run_id, teacher.max_failed_share):
         breaker, asked = Breaker(teacher.max_failed_share), Tally()
         tallies = stream(work, requests, len(missing))
         with contextlib.closing(tallies):
@@ -151,7 +151,7 @@ def _ask_missing(
                 }
                 progress.update(there.problems, total, **facts)
                 metrics.level("mixray_problems_waiting", total - there.problems, teacher=name)
-        breaker.check(asked)
+        breaker.check(there)  # the whole pool: of the few answers that a run was killed on, most are long, cut off or looping
     store.fs.rm(requests, recursive=True)
 
 
@@ -173,8 +173,11 @@ def _remote_source(teacher: RemoteTeacher, key: Key, replies: Replies | None, on
 
 
 @contextlib.contextmanager
-def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str) -> Iterator[None]:
-    """Where the breaker opens, remove the blocks with failures, or the next run would find the failures done."""
+def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str, max_failed_share: float) -> Iterator[None]:
+    """Where the breaker opens, remove the blocks with failures, or the next run would find the failures done.
+
+    Those of this run alone, as long as the pool as a whole has no more failures than it may: what was asked before is paid for.
+    """
     try:
         yield
     except TooManyFailures:
@@ -182,7 +185,9 @@ def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str) -> Iter
         pool.store.fs.makedirs(folder, exist_ok=True)
         pool.store.fs.pipe_file(f"{folder}/{run_id}", b"broken")
         parts = Parts(pool.store, pool.work_path, num_problems)
-        parts.remove(part for part in parts.parts if part.tally.failed)
+        whole = parts.tally()
+        all_of_them = whole.failed > max_failed_share * whole.traces
+        parts.remove(part for part in parts.parts if part.tally.failed and (all_of_them or part.stamp.run == run_id))
         raise
 
 

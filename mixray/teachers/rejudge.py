@@ -7,7 +7,6 @@ with new verdicts. A kill in between costs the judging, never an answer: the old
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from typing import Any
 
@@ -101,9 +100,9 @@ def _due(traces: list[dict[str, Any]], teacher: AnyTeacher | Asked) -> list[dict
 
 
 def _stamp(other: Artefact) -> Stamp:
-    """Return a stamp that carries over what the answers took when they were asked."""
-    out, now = other.outcome, time.time()
-    return Stamp(f"rejudged {other.hash}", other.hash, now - out["replica_seconds"], now - out["seconds"], now)
+    """Return a stamp that carries over what the answers took when they were asked; one moment for all, also after a kill."""
+    out = other.outcome
+    return Stamp(f"rejudged {other.hash}", other.hash, -out["replica_seconds"], -out["seconds"], 0.0)
 
 
 def rejudged(table: pa.Table, rule: Rule) -> pa.Table:

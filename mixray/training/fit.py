@@ -10,8 +10,9 @@ import contextlib
 import json
 import math
 import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ from mixray.training.state import RECORDS
 if TYPE_CHECKING:
     from ray.train import Checkpoint, UserCallback
 
+_ASKED: dict[object, tuple[list[dict[str, float]], dict[str, str]]] = {}
+_ASKING = threading.Lock()
+"""Of `_ASKED`: the bundles and labels that this process's trainings wait for."""
 POLL_SECONDS = 2.0
 LIVE = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu")
 TAIL_BYTES = 4096
@@ -139,24 +143,43 @@ def wait_for_room(train: Train, progress: StageProgress) -> None:
     Raises:
         ClusterError: it cannot hold them, with what is asked and what there is.
     """
-    from ray.autoscaler.sdk import request_resources
-
     check_room(train)
     fewest, wanted, labels = train.workers[0], resources(train), selector(train)
     if room_for(resources_of_nodes(train), wanted) >= fewest:
         return
     deadline = time.monotonic() + train.node_wait_minutes * 60
-    try:
-        request_resources(bundles=[wanted] * fewest, bundle_label_selectors=[labels] * fewest)
+    with _nodes_asked_for([wanted] * fewest, labels):
         while time.monotonic() < deadline:
             room = room_for(resources_of_nodes(train), wanted)
             if room >= fewest:
                 return
             progress.update(room, fewest, waiting="for nodes")
             time.sleep(POLL_SECONDS)
-    finally:
-        request_resources(bundles=[])  # what Ray Train asks for counts from here on
     raise _no_room(train)
+
+
+@contextlib.contextmanager
+def _nodes_asked_for(bundles: list[dict[str, float]], labels: dict[str, str]) -> Iterator[None]:
+    """Ask the autoscaler for room during the block; what Ray Train asks for counts afterwards.
+
+    A cluster has one such request, and the last replaces what was asked before: trainings that wait side by side ask for all of theirs.
+    """
+    from ray.autoscaler.sdk import request_resources
+
+    def ask() -> None:
+        wanted = [(bundle, selector) for asked, selector in _ASKED.values() for bundle in asked]
+        request_resources(bundles=[bundle for bundle, _ in wanted], bundle_label_selectors=[selector for _, selector in wanted])
+
+    mine = object()
+    with _ASKING:
+        _ASKED[mine] = (bundles, labels)
+        ask()
+    try:
+        yield
+    finally:
+        with _ASKING:
+            del _ASKED[mine]
+            ask()
 
 
 def _no_room(train: Train) -> ClusterError:

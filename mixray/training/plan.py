@@ -107,6 +107,8 @@ def _by_tokens(order: Sequence[int], num_tokens: Sequence[int], sizes: Sizes, se
     """Yield steps of as many packs as the token budget holds, packed in windows of the order.
 
     The emptiest packs of a window are not taken: their rows go into the next window, so that only an epoch's last packs have room left.
+    A curriculum takes packs with rows that have waited first, those that come first before others, or a row that nothing fills up with
+    would wait till the epoch's end.
     """
     assert sizes.batch_tokens is not None
     per_step = sizes.batch_tokens // sizes.pack_tokens
@@ -114,6 +116,7 @@ def _by_tokens(order: Sequence[int], num_tokens: Sequence[int], sizes: Sizes, se
     window_tokens = sizes.pack_tokens * (2 * per_step if seed is None else max(WINDOW_PACKS, 4 * per_step))
     place = {row: number for number, row in enumerate(order)} if seed is None else {}
     waiting: list[int] = []
+    carried: set[int] = set()
     waiting_tokens, window = 0, 0
     for number, row in enumerate(order):
         waiting.append(row)
@@ -123,10 +126,12 @@ def _by_tokens(order: Sequence[int], num_tokens: Sequence[int], sizes: Sizes, se
             continue
         packs = best_fit(((num_tokens[row], row) for row in waiting), sizes.pack_tokens)
         if not is_last:
-            fullest = sorted(packs, key=lambda pack: (-sum(num_tokens[row] for row in pack), pack))
+            oldest = {pack[0]: min((place[row] for row in pack if row in carried), default=len(order)) for pack in packs}
+            ranked = sorted(packs, key=lambda pack: (oldest[pack[0]], -sum(num_tokens[row] for row in pack), pack))
             taken = max(1, (len(packs) - 1) // per_step) * per_step
-            packs, left = fullest[:taken], fullest[taken:]
+            packs, left = ranked[:taken], ranked[taken:]
             waiting = [row for pack in left for row in pack]
+            carried = set(waiting) if seed is None else set()
             waiting_tokens = sum(num_tokens[row] for row in waiting)
         if seed is None:
             keys = {pack[0]: min(place[row] for row in pack) for pack in packs}

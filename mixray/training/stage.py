@@ -138,7 +138,8 @@ def _outcome(planned: dict[str, Any], records: Records, model: str, seconds: flo
     return {
         **planned,
         "base_model": model,
-        "seconds": round(seconds, 3),
+        # Of a training that was killed and gone on with, the last run's time is less than that of the steps it found done.
+        "seconds": round(max(seconds, sum(record["seconds"] for record in records)), 3),
         "first_loss": records[0]["loss"],
         "last_loss": records[-1]["loss"],
     }

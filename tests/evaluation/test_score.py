@@ -83,10 +83,10 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completions, "FIRST_WAIT_SECONDS", 0.01)
 
 
-def benchmark(store: Store) -> dict[str, Artefact]:
-    problems = store.artefact("problems", "sums", {"test": 1})
+def benchmark(store: Store, num_problems: int = NUM_PROBLEMS) -> dict[str, Artefact]:
+    problems = store.artefact("problems", "sums", {"test": 1} | ({"verifier": "strict"} if num_problems < NUM_PROBLEMS else {}))
     table = [
-        {"problem_id": f"p{i:02}", "question": f"{i}+{i}?", "answer": str(2 * i), "subject": "", "level": 1} for i in range(NUM_PROBLEMS)
+        {"problem_id": f"p{i:02}", "question": f"{i}+{i}?", "answer": str(2 * i), "subject": "", "level": 1} for i in range(num_problems)
     ]
     if not problems.is_done():
         with problems.staging() as staging:
@@ -357,6 +357,12 @@ def test_judging_again_makes_scores_beside_the_former_or_replaces_them(store: St
     redone = evaluation.judge_again(former, replace(exam(store), rule=evaluation.Rule(strict, POLICY)))
     assert (redone.num_traces, redone.changes) == (NUM_PROBLEMS, Counter({("right", "wrong"): NUM_PROBLEMS - 5}))
     assert handle(store).outcome["benchmarks"]["sums"]["accuracy"] == 5 / NUM_PROBLEMS
+    smaller = replace(exam(store, policy="third"), benchmarks=benchmark(store, NUM_PROBLEMS - 1))
+    fewer = evaluation.handle(store, "arm", store.artefact("students", "arm", {}), smaller)
+    redone = evaluation.judge_again(fewer, smaller)
+    assert (redone.num_traces, redone.changes) == (NUM_PROBLEMS - 1, Counter({("wrong", "right"): NUM_PROBLEMS - 6})), (
+        "one is set aside now"
+    )
     nothing = handle(store, seed=1)
     assert not evaluation.can_be_judged(nothing)
     with pytest.raises(StoreError, match="no answers to judge again"):

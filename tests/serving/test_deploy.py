@@ -106,7 +106,7 @@ def test_autoscaling_has_targets_that_are_met() -> None:
     assert (told.upscale_delay_s, told.downscale_delay_s) == (15, 300)
 
 
-def adapted(folder: Path, base: str, rank: int = 8) -> str:
+def adapted(folder: Path, base: str | None, rank: int = 8) -> str:
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "r": rank}))
     (folder / "config.json").write_text("{}")
@@ -117,10 +117,11 @@ def test_adapters_share_an_engine_where_base_tokenizer_and_settings_are_one(rand
     sources = {name: adapted(tmp_path / name, random_student, rank) for name, rank in (("a", 8), ("b", 12), ("c", 8))}
     (Path(sources["c"]) / "generation_config.json").write_text('{"eos_token_id": 7}')
     sources["untouched"] = random_student
+    sources["pushed"] = adapted(tmp_path / "pushed", None)
     shared, *alone = groups(sources, Serve(adapters="shared"))
     assert (shared.source, shared.names, shared.max_rank, shared.tokenizer) == (random_student, ("a", "b"), 16, sources["a"])
-    assert [(group.name, group.adapters) for group in alone] == [("c", {}), ("untouched", {})]
-    assert [group.names for group in groups(sources, Serve())] == [("a",), ("b",), ("c",), ("untouched",)]
+    assert [(group.name, group.adapters) for group in alone] == [("c", {}), ("untouched", {}), ("pushed", {})]
+    assert [group.names for group in groups(sources, Serve())] == [("a",), ("b",), ("c",), ("untouched",), ("pushed",)]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -16,8 +17,9 @@ from mixray.progress import StageProgress
 from mixray.recipe import Teacher, Until
 from mixray.rows import TRACE, trace_seed
 from mixray.store import Store
-from mixray.teachers import Rule, handle, run
-from mixray.teachers.parts import Parts
+from mixray.teachers import Rule, handle, pools, run
+from mixray.teachers.breaker import TooManyFailures
+from mixray.teachers.parts import Parts, Stamp, write_part
 
 WORDS = ["well", "garbage", "empty", "loop", "cut", "abort", "refuse", "crash", "kill"]
 
@@ -134,6 +136,43 @@ def test_a_teacher_that_fails_too_often_is_stopped_and_may_try_again(
     # No failure counts as done, not even one that an actor wrote after the end.
     again = run(store, "odd", teacher, problems, 0, RULE, quiet, PatientEngine)
     assert again.outcome["right"] == 604
+
+
+def asked_before(work_path: str, store: Store, run_id: str, positions: range, num_failed: int) -> None:
+    """Write what a run has asked: a part for each problem, of which the first ones failed."""
+    for place in positions:
+        failed = place < positions.start + num_failed
+        said = {"status": "error", "error": "gone", "verdict": "unknown"} if failed else {"status": "ok", "error": None, "verdict": "right"}
+        row = {"trace_id": f"p{place}/odd/0", "problem_id": f"p{place}", "sample": 0, "position": place, "num_response_tokens": 1, **said}
+        row |= {"verdict_reason": said["status"]}
+        write_part(store, work_path, [row | {"response": None if failed else "4"}], Stamp(run_id, "actor", 0.0, 0.0, 0.0))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_pool_that_is_gone_on_with_is_held_against_its_share_as_a_whole(
+    store: Store, quiet: StageProgress, random_student: str, tmp_path: Path
+) -> None:
+    """What was in flight at a kill is what takes longest: of the few answers left most are cut off."""
+    problems = make_problems(store, [f"well? {index}" for index in range(40)] + [f"cut? {index}" for index in range(4)])
+    teacher = scripted(random_student, tmp_path, max_failed_share=0.5)
+    asked_before(handle(store, "odd", teacher, problems, 0, RULE).work_path, store, "earlier", range(40), num_failed=3)
+    out = run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine).outcome
+    told = {status: count for status, count in out["statuses"].items() if count}
+    assert (out["num_traces"], out["num_resumed"], told) == (44, 40, {"ok": 37, "error": 3, "truncated": 4})
+
+
+@pytest.mark.parametrize(("num_before", "kept"), [(30, {"earlier": 30, "later": 2}), (6, {"earlier": 3, "later": 2})])
+def test_failures_of_former_runs_are_taken_back_only_where_the_whole_pool_fails(
+    num_before: int, kept: dict[str, int], store: Store, random_student: str, tmp_path: Path
+) -> None:
+    """Three of what was asked before failed, six of eight of this run: 9 of 38 are few enough, 9 of 14 are not."""
+    problems, num = make_problems(store, [f"well? {index}" for index in range(num_before + 8)]), num_before + 8
+    pool = handle(store, "odd", scripted(random_student, tmp_path), problems, 0, RULE)
+    asked_before(pool.work_path, store, "earlier", range(num_before), num_failed=3)
+    asked_before(pool.work_path, store, "later", range(num_before, num), num_failed=6)
+    with pytest.raises(TooManyFailures), pools._failures_taken_back(pool, num, "later", 0.5):
+        raise TooManyFailures("Too many")
+    assert Counter(part.stamp.run for part in Parts(store, pool.work_path, num).parts) == kept
 
 
 @pytest.mark.usefixtures("ray_cluster")

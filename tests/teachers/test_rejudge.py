@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from mixray.progress import StageProgress
 from mixray.recipe import AnyTeacher, ImportedTeacher, RemoteTeacher, Until
 from mixray.rows import TRACE, trace_id
 from mixray.store import Artefact, Store
-from mixray.teachers import Redone, Rule, handle, judge_again, run
+from mixray.teachers import Redone, Rule, handle, judge_again, rejudge, run
 from mixray.teachers.figures import Figures, spent
 from mixray.teachers.parts import Parts, Stamp
 
@@ -209,3 +210,14 @@ def test_problems_that_would_be_asked_further_are_told_and_the_others_kept(probl
     pool = handle(problems.store, "far", ASKED, problems, 0, rule)
     assert Parts(problems.store, pool.work_path, 4).missing().tolist() == [1, 3], "`mixray run` asks only these"
     assert first.is_done()
+
+
+def test_an_adoption_that_was_killed_for_a_day_takes_no_longer(
+    problems: Artefact, quiet: StageProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asked_pool(problems, {"p0": ["4"], "p1": ["4"], "p2": ["4"], "p3": ["4"]}, Judge("4").rule())
+    stamps = []
+    for now in (1e9, 1e9 + 86_400):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        stamps.append(rejudge._stamp(first))
+    assert spent(stamps, ASKED, first.outcome)["seconds"] == 100

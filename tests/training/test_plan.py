@@ -124,6 +124,20 @@ def test_a_curriculum_by_tokens_moves_rows_to_neighbouring_steps_at_most() -> No
     assert sum(first > second for first, second in zip(middles, middles[2:], strict=False)) <= 0.1 * len(steps)
 
 
+@given(st.lists(st.integers(501, 560), min_size=1, max_size=8), st.integers(0, 9), st.sampled_from((2, 4, 16)))
+def test_a_row_that_nothing_fills_up_with_does_not_wait_till_the_epochs_end(loose: list[int], seed: int, packs_per_step: int) -> None:
+    """Two rows of more than half a pack do not go into one; by fullness alone the shortest would be put off again and again."""
+    draws, half = random.Random(seed), 20 * packs_per_step
+    tokens = [draws.randint(600, 1000) for _ in range(2 * half)]
+    places = draws.sample(range(half), len(loose))
+    for place, size in zip(places, loose, strict=True):
+        tokens[place] = size
+    steps = plan_of(tokens, Sizes(None, 1000 * packs_per_step, 1000), seed, [half, half])
+    trained_at = {row: number for number, step in enumerate(steps) for pack in step.packs for row in pack}
+    first_half = max(trained_at[row] for row in range(half))
+    assert first_half <= 20 + 3, "a stretch of 20 steps ends with a window's neighbours"
+
+
 def test_order_depends_on_ids_and_seed_not_on_where_a_row_stands() -> None:
     ids = [f"row-{number}" for number in range(50)]
     tokens = [10 + number % 7 for number in range(50)]

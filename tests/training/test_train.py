@@ -126,6 +126,13 @@ def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(
     weights = [Path(folder.path, "model.safetensors").read_bytes() for folder in (student, calm)]
     assert weights[0] == weights[1]
     assert not Path(student.work_path).exists()
+    assert student.outcome["seconds"] >= sum(record["seconds"] for record in records_of(student)), "what was done before the kill counts"
+
+
+def test_a_training_takes_at_least_what_its_steps_took() -> None:
+    """The last run of one that was killed took less: most steps were there."""
+    records: list[dict[str, Any]] = [{"loss": 2.0, "seconds": 30.0}, {"loss": 1.0, "seconds": 30.0}]
+    assert [stage._outcome({}, records, "model", seconds)["seconds"] for seconds in (5.0, 65.5)] == [60.0, 65.5]
 
 
 def wait_for_checkpoint(work: Path, driver: subprocess.Popen[bytes]) -> None:
