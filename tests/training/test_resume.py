@@ -34,8 +34,17 @@ MOMENTS = {
     "with the finished student at hand": ("keep", 2 * EPOCH),
 }
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-ALONE = pytest.param(1, marks=pytest.mark.soak, id="1-worker")
-one_and_two_workers = pytest.mark.parametrize("calm", [ALONE, pytest.param(2, id="2-workers")], indirect=True)
+SOME = {name: MOMENTS[name] for name in MOMENTS if "within" in name or "saving" in name or "finished" in name}
+"""A restart takes half a minute: the others, and a worker alone, are for `make soak`."""
+some_and_all_moments = pytest.mark.parametrize(
+    ("calm", "moments"),
+    [
+        pytest.param(2, SOME, id="2-workers"),
+        pytest.param(2, MOMENTS, id="2-workers, all", marks=pytest.mark.soak),
+        pytest.param(1, MOMENTS, id="1-worker, all", marks=pytest.mark.soak),
+    ],
+    indirect=["calm"],
+)
 two_workers = pytest.mark.parametrize("calm", [2], indirect=True, ids=["2-workers"])  # test_zero has other numbers without Ray
 
 
@@ -93,14 +102,20 @@ def calm(
     return request.param, training.run(store, "arm", mixture, random_student, settings(request.param), 0, line)
 
 
-@one_and_two_workers
-def test_killed_at_every_moment(
-    calm: tuple[int, Artefact], store: Store, random_student: str, quiet: StageProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@some_and_all_moments
+def test_killed_at_any_moment(
+    calm: tuple[int, Artefact],
+    moments: dict[str, tuple[str, int]],
+    store: Store,
+    random_student: str,
+    quiet: StageProgress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     num_workers, undisturbed = calm
-    monkeypatch.setattr(fit, "train_worker", doomed(tmp_path, num_workers - 1, MOMENTS))
+    monkeypatch.setattr(fit, "train_worker", doomed(tmp_path, num_workers - 1, moments))
     student = training.run(store, "arm", test_train.make_mixture(store), random_student, settings(num_workers), 0, quiet)
-    assert sorted(path.name for path in tmp_path.glob("*-*")) == sorted(f"{where}-{step}" for where, step in MOMENTS.values())
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == sorted(f"{where}-{step}" for where, step in moments.values())
     what_happened = [
         [
             {key: record[key] for key in ("step", "loss", "grad_norm", "learning_rate", "num_tokens")}
