@@ -60,7 +60,7 @@ def verify(
     storage: StorageOption = "./runs",
     overrides: SetOption = None,
 ) -> None:
-    """Judge the responses of a file: each row gets verdict, verdict_reason and answer. Or judge a recipe's pools again."""
+    """Judge the responses of a file: each row gets verdict, verdict_reason and answer. Or judge a recipe's pools and scores again."""
     if redo:
         _judge_again(load_recipe(file, overrides), storage)
         return

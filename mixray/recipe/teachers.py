@@ -51,7 +51,9 @@ class Asked(Placed):
     price: Price = Field(default_factory=lambda: Price())
     block_rows: PositiveInt = Field(32, description="answers asked and written together: what a crash can lose")
     max_restarts: Annotated[int, Field(ge=0)] = Field(10, description="replacements of dead actors in a row without an answer")
-    max_failed_share: Share = Field(0.5, description="of the last answers: with more truncated, empty, looping or failed ones the run ends")
+    max_failed_share: Share = Field(
+        0.5, description="of the last 200 answers, and at the end of all: where more are cut off, looping, empty or failed, the run ends"
+    )
 
     @model_validator(mode="after")
     def _asks_again_by_chance(self) -> Asked:
