@@ -102,6 +102,13 @@ def unpacked(kind: Kind, payload: bytes) -> Answer | bytes:
     return Answer(status, payload[ANSWER_HEAD.size :], bool(streams), *(number - 1 if number else None for number in tokens))
 
 
+def _say(writer: asyncio.StreamWriter, said: bytes) -> None:
+    """Write a frame. ConnectionResetError: the connection is closed, which asyncio would not tell and uvloop tells by a RuntimeError."""
+    if writer.is_closing():
+        raise ConnectionResetError("the connection is closed")
+    writer.write(said)
+
+
 def _forget(asked: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
     asked.pop(number, None)
 
@@ -147,7 +154,8 @@ class StudentEnd:
         """Ask the gates for no more requests."""
         self._is_going = True
         for gate in self._gates:
-            gate.write(frame(Kind.GOING, 0))
+            with contextlib.suppress(OSError):
+                _say(gate, frame(Kind.GOING, 0))
 
     async def drain(self) -> None:
         """Ask the gates for no more requests, and answer those that are there."""
@@ -166,7 +174,7 @@ class StudentEnd:
             _notice_silence(writer)
             self._gates.add(writer)
             if self._is_going:
-                writer.write(frame(Kind.GOING, 0))
+                _say(writer, frame(Kind.GOING, 0))
             while True:
                 kind, number, payload = await read_frame(reader)
                 if kind is Kind.ASK:
@@ -190,16 +198,18 @@ class StudentEnd:
             async with contextlib.aclosing(self._answer(asked["kind"], asked["body"])) as pieces:
                 async for piece in pieces:
                     kind, content = packed(piece)
-                    writer.write(frame(kind, number, content))
+                    _say(writer, frame(kind, number, content))
                     await writer.drain()
-            writer.write(frame(Kind.END, number))
+            last = Kind.END
         except WireCutError:
-            writer.write(frame(Kind.GONE, number))
+            last = Kind.GONE
         except OSError:
-            pass  # the gate is gone
+            return  # the gate is gone
         except Exception:
             log.exception("an answer failed")
-            writer.write(frame(Kind.FAILED, number))
+            last = Kind.FAILED
+        with contextlib.suppress(OSError):
+            _say(writer, frame(last, number))
 
 
 class Heard:
@@ -248,8 +258,8 @@ class GateEnd:
 
     @property
     def is_live(self) -> bool:
-        """Whether the student's process is there."""
-        return not self._reading.done()
+        """Whether the student's process is there. A connection is closed a moment before whoever reads from it hears so."""
+        return not self._reading.done() and not self._writer.is_closing()
 
     @property
     def takes_more(self) -> bool:
@@ -309,5 +319,6 @@ class GateEnd:
         heard.put(kind, payload)
         if heard.num_bytes > MOST_UNREAD_BYTES:
             del self._asked[number]
-            self._writer.write(frame(Kind.CANCEL, number))
+            if self.is_live:
+                self._writer.write(frame(Kind.CANCEL, number))
             heard.put(Kind.FAILED)

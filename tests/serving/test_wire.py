@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +137,47 @@ def test_when_the_students_process_goes_whoever_waits_is_told_at_once() -> None:
             await whole(gate, to=1)
 
     between(ask)
+
+
+STUDENT = """
+import asyncio
+from mixray.serving.answers import Answer
+from mixray.serving.wire import StudentEnd
+
+async def answer(kind, body):
+    yield Answer(200, b"so")
+
+async def run():
+    address = await StudentEnd(answer).listen("127.0.0.1")
+    print(address.port, address.secret.hex(), flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_whoever_asks_a_process_that_was_just_killed_is_told_so(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Serve's processes run uvloop, which closes a connection a moment before its reader hears of it, and then fails whoever writes."""
+
+    async def run(student: subprocess.Popen[str]) -> set[type]:
+        assert student.stdout
+        port, secret = student.stdout.readline().split()
+        gate = await GateEnd.dial(Address("127.0.0.1", int(port), bytes.fromhex(secret)))
+        asked = []
+        for number in range(2000):  # one in each turn of the loop, also in that in which the connection is closed
+            if number == 20:
+                student.kill()
+            asked.append(asyncio.create_task(whole(gate, to=number)))
+            await asyncio.sleep(0)
+        return {type(told) for told in await asyncio.gather(*asked, return_exceptions=True)}
+
+    for _ in range(5):
+        with (
+            subprocess.Popen([sys.executable, "-c", STUDENT], stdout=subprocess.PIPE, text=True) as student,
+            asyncio.Runner(loop_factory=loop) as runner,
+        ):
+            assert runner.run(run(student)) - {list} == {WireCutError}, "an answer, or the news"
 
 
 def test_when_the_gate_goes_the_work_ends() -> None:
