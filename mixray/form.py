@@ -14,6 +14,10 @@ OPEN, CLOSE = THINK_TAGS
 LOOPING_REPETITION = 0.9  # prose and worked mathematics compress to a third or so; a loop to a tenth or less
 LOOPING_CHARACTERS = 400  # a short answer may well repeat itself
 GARBLED_SHARE = 0.05  # of characters that no text holds
+FINISH_REASONS = {
+    "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "max_length": "length",
+}  # fmt: skip
+"""What other programs call the two ways an answer ends."""
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffd]")
 
 
@@ -48,10 +52,11 @@ def with_thinking(text: str, tags: tuple[str, str], opened: bool, keep: bool) ->
         opened: whether the prompt already held the opening tag, as some chat templates end with it; it is put back.
         keep: False drops everything up to the last closing tag; of an answer that never stops thinking nothing is left.
     """
-    if opened and not text.lstrip().startswith(tags[0]):
+    if opened and tags[0] and not text.lstrip().startswith(tags[0]):
         text = f"{tags[0]}{text}"
     if tags != (OPEN, CLOSE):
-        text = text.replace(tags[0], OPEN).replace(tags[1], CLOSE)
+        for tag, ours in zip(tags, (OPEN, CLOSE), strict=True):
+            text = text.replace(tag, ours) if tag else text  # a model may have one of them alone, or none
     if keep:
         return text
     after = text.rpartition(CLOSE)[2]

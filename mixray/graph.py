@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mixray import evaluation, mixing, models, overlaps, problems, shifts, teachers, training
+from mixray.errors import RecipeError
 from mixray.judging import asking, exam, judged_scores, rule
 from mixray.naming import UNTOUCHED, merge_names, mixture_names, refuse_a_name_twice
-from mixray.recipe import Merge, Recipe, Student, Train
+from mixray.recipe import MIXED, Merge, Recipe, Student, Train, nearest
 from mixray.shifts import Answered
 from mixray.store import Artefact, Store
 from mixray.teachers import second_opinion
@@ -156,9 +157,21 @@ def build_graph(recipe: Recipe, store: Store, every_teacher: bool = False) -> Gr
                 mixes.append(mix)
             arms += [_taught(store, student, settings.model, mix, seed, asked_of_students) for seed in recipe.seeds]
         arms += _merged_arms(recipe, store, [arm for arm in arms if arm.student == student], asked_of_students)
+    _refuse_departures_of_nobody(recipe)
     refuse_a_name_twice([arm.name for arm in arms])
     arms = [replace(arm, shifts=_shifts(recipe, store, arm, asked_of_students)) for arm in arms]
     return Graph(source, asked_of_students, asked, pools, twice, mixes, arms)
+
+
+def _refuse_departures_of_nobody(recipe: Recipe) -> None:
+    known = [*recipe.mixtures, *mixture_names(recipe)]
+    if nobodys := sorted(set(recipe.train.departures) - {MIXED, *known}):
+        raise RecipeError(
+            "Departures are of no mixture of this recipe",
+            seen=", ".join(f"train.departures.{name}" for name in nobodys),
+            rule=f"the mixtures are {', '.join(dict.fromkeys(known))}",
+            do="name one of them, or a blend; or take them out" + nearest(nobodys[0], known),
+        )
 
 
 def _mixes(recipe: Recipe, store: Store, student: Student, pools: dict[str, Artefact], twice: Artefact) -> list[Mix]:

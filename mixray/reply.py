@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from mixray import form
 from mixray.rows import MOST_TOKENS
 
 
@@ -48,6 +49,7 @@ def _choice(reply: Any) -> Any:
 
 def _reply(reply: Any, text: Any, reasoning: str) -> Reply:
     usage, finish_reason = reply.get("usage") or {}, reply["choices"][0]["finish_reason"]
+    finish_reason = form.FINISH_REASONS.get(str(finish_reason), finish_reason)
     text = text or ""
     if not isinstance(text, str) or not isinstance(finish_reason, str):
         raise ValueError(f"finish_reason {finish_reason!r} and content of type {type(text).__name__}")

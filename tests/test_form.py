@@ -63,6 +63,11 @@ def test_thinking_is_stored_in_the_same_tags_whatever_the_model_calls_them() -> 
     assert with_thinking("4", TAGS, opened=False, keep=True) == "4"
 
 
+def test_a_model_may_have_one_tag_or_none() -> None:
+    assert with_thinking("The answer is 5", ("", ""), opened=False, keep=True) == "The answer is 5"
+    assert with_thinking("so[end]5", ("", "[end]"), opened=False, keep=True) == "so</think>5"
+
+
 def test_a_tag_that_the_prompt_opened_is_put_back_once() -> None:
     assert with_thinking("two</think>4", TAGS, opened=True, keep=True) == "<think>two</think>4"
     assert with_thinking("\n<think>two</think>4", TAGS, opened=True, keep=True) == "\n<think>two</think>4"

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mixray.errors import MixrayError, RecipeError
+from mixray.graph import build_graph
 from mixray.naming import mixture_names
 from mixray.recipe import Recipe
 from mixray.recipe_file import load_recipe, parse_recipe
+from mixray.store import Store
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -59,6 +61,37 @@ def test_a_wrong_value_is_told_with_its_key_and_its_rule(override: str, told: li
     assert caught.value.exit_code == 2
     assert "\n" not in message
     assert [part for part in told if part not in message] == [], message
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("teachers.long.sampling={temperature: 0.3}", "sampling cannot hold ['temperature']"),
+        ("teachers.long.sampling={n: 4, stop: x}", "sampling cannot hold ['n', 'stop']"),
+        ("train.preset=[x]", "train.preset"),
+        ("students.student-s={model: 'tiny:student-s', train: {preset: [x]}}", "students.student-s.train"),
+    ],
+)
+def test_a_setting_that_would_fail_late_fails_at_once(override: str, told: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse(override)
+    assert told in str(error.value)
+
+
+def test_a_students_own_settings_and_departures_are_held_against_each_other() -> None:
+    departing = "train={max_tokens: 256, departures: {mixed: {pack_tokens: 512}}}"
+    parse(departing)
+    with pytest.raises(RecipeError, match=r"students\.student-s\.train.*pack_tokens \(512\) must be at least max_tokens \(1024\)"):
+        parse(departing, "students.student-s={model: 'tiny:student-s', train: {max_tokens: 1024}}")
+
+
+def test_departures_of_no_mixture_are_told(store: Store) -> None:
+    """They would change nothing, and no table would say so."""
+    for name in ("mix-0.7", "mix-0.20"):
+        with pytest.raises(RecipeError, match=rf"no mixture of this recipe; seen: train\.departures\.{name}; rule: .*mix-0\.2"):
+            build_graph(parse(f"train.departures={{{name}: {{epochs: 1}}}}"), store)
+    graph = build_graph(parse("train.departures={mix-0.2: {epochs: 1}}"), store)
+    assert {mix.name: mix.matched for mix in graph.mixes}["mix-0.2"] is False
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,14 @@ from mixray.recipe.teachers import (
     TraceColumns,
     Until,
 )
-from mixray.recipe.training import Lora, Train
+from mixray.recipe.training import MIXED, Lora, Train
 from mixray.recipe.whole import Recipe
 
 __all__ = [
     "ACCELERATOR_LABEL",
     "BENCHMARKS",
     "KINDS_OF_TEACHER",
+    "MIXED",
     "NAME",
     "PLACEMENT",
     "Alone",

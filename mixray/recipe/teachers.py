@@ -67,6 +67,10 @@ class Asked(Placed):
         return self.until.at_most if self.until else self.num_samples
 
 
+NOT_FURTHER = {"temperature", "top_p", "max_tokens", "seed", "n", "best_of", "stop", "detokenize", "output_kind"}
+"""What `sampling` cannot say of an engine of mixray's own, which says it itself."""
+
+
 class Teacher(Asked):
     """A language model whose answers make a pool, run on vLLM."""
 
@@ -85,6 +89,15 @@ class Teacher(Asked):
     def _replicas_ordered(self) -> Teacher:
         if self.replicas[0] > self.replicas[-1]:
             raise ValueError(f"replicas must be fewest and most, got {list(self.replicas)}")
+        return self
+
+    @model_validator(mode="after")
+    def _sampling_is_further(self) -> Teacher:
+        if refused := sorted(NOT_FURTHER & self.sampling.keys()):
+            raise ValueError(
+                f"sampling cannot hold {refused}: temperature, top_p and max_tokens are the teacher's own, num_samples asks several times, "
+                "each answer has its own seed, and none is stopped by text"
+            )
         return self
 
 
@@ -119,7 +132,9 @@ class ImportedTeacher(Part):
     traces: str = Field(description="a file path or URL (jsonl, json, csv, parquet), or `hf:<data set id>`")
     split: str = Field("train", description="of a hub data set")
     columns: TraceColumns = Field(default_factory=lambda: TraceColumns())
-    response_after: str | None = Field(None, description="the response is what follows the last of this text: for transcripts")
+    response_after: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="the response is what follows the last of this text: for transcripts"
+    )
     thinking: Literal["keep", "drop"] = "keep"
     think_tags: tuple[str, str] = THINK_TAGS
     price: Price = Field(default_factory=lambda: Price())

@@ -140,7 +140,7 @@ class Train(Placed):
     def _filled_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        preset = dict(PRESETS.get(given.get("preset", "matched"), {}))
+        preset = dict(PRESETS.get(str(given.get("preset", "matched")), {}))
         if given.get("batch_tokens") is not None or given.get("batch_rows") is not None:
             preset.pop("batch_rows", None)
         filled = {**preset, **given}
@@ -196,7 +196,7 @@ class Train(Placed):
             raise ValueError("a student's own settings cannot have departures: those are of mixtures")
         if not changes:
             return self
-        own = self._changed({**PRESETS.get(changes.get("preset", ""), {}), **changes})
+        own = self._changed({**PRESETS.get(str(changes.get("preset", "")), {}), **changes})
         return own.model_copy(update={"departures": self.departures})
 
     def _changed(self, changes: dict[str, Any]) -> Train:

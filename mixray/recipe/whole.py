@@ -88,7 +88,9 @@ class Recipe(Part):
 
     def _check_training_of(self, name: str, student: Student) -> None:
         try:
-            self.train.for_student(student.train)
+            own = self.train.for_student(student.train)
+            for departure in own.departures:
+                own.departing(departure)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(".".join(["students", name, "train", *map(str, first["loc"])]) + f": {first['msg']}") from None

@@ -43,10 +43,6 @@ ENGINE = "imported"
 TRACES_PER_PART = 1000
 ROWS_AT_ONCE = 1000
 BUCKETS = 64
-# What other programs call the two ways an answer ends.
-FINISH_REASONS = {
-    "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "max_length": "length",
-}  # fmt: skip
 _MATCHED = pa.schema(
     [
         ("position", pa.int64()),
@@ -151,7 +147,7 @@ def _response(value: Any, path: str, after: str | None) -> str:
 def _finish_reason(value: Any) -> str | None:
     """Return stop, length, or None where nobody knows; anything else as it is, which is a failure."""
     reason = "" if value is None else str(value).strip()
-    return FINISH_REASONS.get(reason, reason) or None
+    return form.FINISH_REASONS.get(reason, reason) or None
 
 
 def _count(value: Any) -> int | None:

@@ -15,7 +15,7 @@ from mixray.verify.numbers import Opinion, compare_bases, compare_numbers, compa
 from mixray.verify.structure import LATER, Compare, compare_parts, has_relation, named, settled
 from mixray.verify.units import UNSURE, same_unit, split_unit
 
-POLICY = f"2+math-verify {importlib.metadata.version('math-verify')}"
+POLICY = f"3+math-verify {importlib.metadata.version('math-verify')}"
 """The version of what counts as equal; it belongs in the hash of whatever holds verdicts. Raise it with every change of a verdict."""
 
 MAX_TEXT = 3000
@@ -23,6 +23,8 @@ MAX_PAIRS = 10_000
 _TEXTS = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"(?:no|[a-zA-Z]{3})[a-zA-Z0-9' .-]*", re.IGNORECASE)  # shorter ones may be products: xy is yx
 _CHOICE = re.compile(r"\(([A-J])\).*|([A-J])(?:[).:].*)?", re.DOTALL)
+_SECOND_CHOICE = re.compile(r"\([A-J]\)|[,;] ?[A-J](?![a-zA-Z])")
+_NO_CHOICE = "^_*/+=<>-"  # behind a letter: it is an unknown
 _LEAST_LETTERS = 4  # of words that are surely no product of unknowns
 
 
@@ -89,12 +91,20 @@ def _may_be_thousands(one: str, other: str) -> bool:
 
 
 def _choices(one: str, other: str) -> Opinion | None:
-    """Compare letters of choices, with or without what stands behind the letter."""
-    first, second = _CHOICE.fullmatch(one), _CHOICE.fullmatch(other)
+    """Compare letters of choices, with or without what stands behind the letter; several choices are a list."""
+    first, second = _choice(one), _choice(other)
     if not first or not second:
         return None
-    same = (first[1] or first[2]) == (second[1] or second[2])
+    same = first == second
     return Opinion("right", "same_choice") if same else Opinion("wrong", "different_choice")
+
+
+def _choice(text: str) -> str | None:
+    match = _CHOICE.fullmatch(text)
+    if not match:
+        return None
+    rest = text[match.end(1) + 1 if match[1] else match.end(2) :].lstrip()
+    return None if _SECOND_CHOICE.search(rest) or rest[:1] in tuple(_NO_CHOICE) else match[1] or match[2]
 
 
 def _words(one: str, other: str) -> Opinion | None:

@@ -20,8 +20,8 @@ from mixray.rows import THINK_TAGS
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BARE_END = re.compile(r"[$\n}]|\\[)\]]")
 _NUMBER = re.compile(
-    r"-?(?:\\?\$?\d+\s?)?\\[dt]?frac\{\d+\}\{\d+\}|"
-    r"(?<![\w.])-?\\?\$?(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?(?:\s?\\?%)?|(?<![\w.])-?\.\d+(?:\s?\\?%)?",
+    r"[-−]?(?:\\?\$?\d+\s?)?\\[dt]?frac\{\d+\}\{\d+\}|(?<![\w.])[-−]?\d+ \d+/\d+(?![\d/])|"
+    r"(?<![\w.])[-−]?\\?\$?(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?(?:\s?\\?%)?|(?<![\w.])[-−]?\.\d+(?:\s?\\?%)?",
     re.ASCII,
 )
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace opens and closes nothing

@@ -33,7 +33,7 @@ _SIGN_COMMANDS = {
     "!": "", ",": " ", ";": " ", ":": " ", " ": " ", "/": "", "(": "", ")": "", "[": "", "]": "", "%": "%", "$": "¤", "\\": "\n", "&": "&",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\(?:([a-zA-Z]+)\*?|(.))", re.DOTALL)
-_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)(?![a-zA-Z])")
+_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))")
 _ESCAPED_TWICE = re.compile(r"\\\\(?=[a-zA-Z])")
 _ROW_HEIGHT = re.compile(r"\n\s*\[[^\]\n]*\]")
 _MATRIX = re.compile(r"\\(begin|end)\{(?:b|small)?matrix\}")

@@ -128,7 +128,10 @@ def _agree(one: Number, other: Number) -> bool:
 
 
 def _plain(text: str) -> Number | None:
-    match = _PLAIN.fullmatch(text.removeprefix("(").removesuffix(")") if text[:1] == "(" and text[-1:] == ")" else text)
+    in_brackets = text[:1] == "(" and text[-1:] == ")"
+    match = _PLAIN.fullmatch(text[1:-1] if in_brackets else text)
+    if in_brackets and "," in text:
+        return None  # (1,234) is a point
     if not match or not match[2].strip(",."):
         return None
     power = int(match[3] or match[4] or 0)

@@ -20,6 +20,7 @@ LATER = Opinion("unknown", "needs_algebra")
 """Stands for an opinion that nobody can have without algebra; no verdict ever holds it."""
 
 _OPENING, _CLOSING = "([{", ")]}"
+_HALF_OPEN = ("[)", "(]")
 _SUREST = ("right", "unknown", "wrong")
 _RELATIONS = re.compile(r"[<>]|\\(?:le|ge|ne|in|notin|subset|equiv|mid)(?![a-zA-Z])|\|.*:|\\\{.*[|:]")
 _NAME = re.compile(
@@ -62,7 +63,10 @@ def compare_parts(gold: str, answer: str, compare: Compare) -> Opinion | None:
         opinion = _in_order(one.elements, other.elements, compare)
         lost = other.kind == "set" and opinion and len(one.elements) == len(other.elements)
         return Opinion("unknown", "order_lost") if lost else opinion
-    return _in_any_order(one, other, compare)
+    opinion = _in_any_order(one, other, compare)
+    if opinion.verdict != "wrong" and other.kind in _HALF_OPEN:
+        return Opinion("wrong", "interval_for_list")
+    return Opinion("unknown", "set_or_interval") if opinion.verdict == "right" and {one.kind, other.kind} == {"set", "[]"} else opinion
 
 
 def take_apart(text: str) -> Parts | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import re
 from typing import Any
 
 from mixray.verify.normal import as_latex
@@ -30,6 +31,10 @@ _LATE = [
     "sympy.sets.setexpr", "sympy.assumptions.wrapper", "sympy.calculus.util", "sympy.series.limits", "sympy.simplify.hyperexpand",
     "sympy.simplify.fu", "sympy.concrete.gosper", "sympy.solvers.inequalities", "sympy.solvers.solveset", "sympy.polys.numberfields",
 ]  # fmt: skip
+
+
+_COMMANDS = re.compile(r"\\[a-zA-Z]+")
+_LETTERS = re.compile("[a-zA-Z]")
 
 
 def warm() -> None:
@@ -56,7 +61,8 @@ def algebra(gold: str, answer: str) -> Opinion:
     import math_verify
 
     is_complex = _is_complex(gold) or _is_complex(answer)
-    one, other = _read(gold, is_complex), _read(answer, is_complex)
+    folds = not (_has_both_cases(gold) or _has_both_cases(answer))
+    one, other = _read(gold, is_complex, folds), _read(answer, is_complex, folds)
     if one is None or other is None:
         return Opinion("unknown", "gold_unparsable" if one is None else "unparsable")
     rounded = _as_rounded(number(gold), other) or _as_rounded(number(answer), one)
@@ -72,20 +78,28 @@ def algebra(gold: str, answer: str) -> Opinion:
 
 
 @functools.lru_cache(maxsize=512)  # the samples of one problem share its gold
-def _read(normal: str, is_complex: bool) -> Any:
-    """Return the sympy object a normal form stands for, or None where the grammar does not know it."""
+def _read(normal: str, is_complex: bool, folds: bool) -> Any:
+    """Return the sympy object a normal form stands for, or None where the grammar does not know it; `folds`: N and n are one unknown."""
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig, normalize_latex
 
     rules = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False)
     latex = normalize_latex(as_latex(normal), rules)
-    found = _parse(latex, is_complex)
+    found = _parse(latex, is_complex, folds)
     # Of a chain of equations that makes no sense as one, the last side counts.
-    return _parse(latex.rpartition("=")[2], is_complex) if found is None and latex.count("=") > 1 else found
+    return _parse(latex.rpartition("=")[2], is_complex, folds) if found is None and latex.count("=") > 1 else found
 
 
-def _parse(latex: str, is_complex: bool) -> Any:
+def _has_both_cases(normal: str) -> bool:
+    """Whether a letter stands there large and small, as in R - r: those are two unknowns, which the grammar folds into one."""
+    letters = set(_LETTERS.findall(_COMMANDS.sub("", normal)))
+    return any(letter.swapcase() in letters for letter in letters)
+
+
+def _parse(latex: str, is_complex: bool, folds: bool) -> Any:
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+
     try:
-        found = _reader()(is_real=None if is_complex else True).parse(latex)
+        found = _reader()(is_real=None if is_complex else True, config=ConversionConfig(lowercase_symbols=folds)).parse(latex)
     except Exception:  # the grammar says no in many ways
         return None
     return _with_imaginary_unit(found) if is_complex else found

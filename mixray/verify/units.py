@@ -31,7 +31,9 @@ UNSURE = "?"
 _POWER = re.compile(r"\^\{?(\d)\}?")
 _NO_UNITS = frozenset([
     "a", "an", "the", "or", "and", "if", "when", "where", "unless", "mod", "base", "more", "less", "most", "least", "over", "under", "to",
-    "not", "up", "squared", "cubed", "hundred", "thousand", "million", "billion", "trillion", "dozen", "am", "pm", "noon", "midnight",
+    "not", "up", "squared", "cubed", "hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "halve", "third", "quarter",
+    "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "hundredth", "thousandth",
+    "zero", "below", "negative", "am", "pm", "noon", "midnight",
     "is", "are", "for", "all", "any", "each", "every", "only", "times", "of", "factorial", "approximately", "about", "between", "than",
     "plus", "minus",
 ])  # fmt: skip
@@ -56,7 +58,7 @@ def split_unit(text: str) -> tuple[str, str]:
 def same_unit(one: str, other: str) -> bool:
     """Return whether two units are the same, or one only says more of it: `apples` and `red apples`."""
     first, second = set(one.split()), set(other.split())
-    return first == second or (not (first | second) & set(_SPELLINGS) and (first <= second or second <= first))
+    return one == other or (not (first | second) & {*_SPELLINGS, "per"} and (first <= second or second <= first))
 
 
 def _is_unit(value: str, words: str) -> bool:
@@ -70,19 +72,37 @@ def _known(word: str) -> bool:
 
 
 def _one_spelling(unit: str) -> str:
-    """Return a unit in one spelling: `square inches` and `in^2` are `in^2`; empty where the words are no unit."""
-    powers = _POWER.findall(unit)
+    """Return a unit in one spelling: `square inches` and `in^2` are `in^2`, `m/s` is `m per s`; empty where the words are no unit."""
     for speed, spelled in _SPEEDS.items():
         unit = re.sub(rf"\b{speed}\b", spelled, unit.lower())
-    bare = _POWER.sub("", unit.replace("\\text", " ")).replace("{", " ").replace("}", " ").replace("/", " per ")
-    words = [word for word in re.split(r"[ .\\-]+", re.sub("[°¤€£]", r"\g<0> ", bare.lower())) if word]
-    if (
-        not words
-        or words in (["a", "m"], ["p", "m"])
-        or any(not re.fullmatch(r"[a-z']+|[°¤€£]", word) or (word in _NO_UNITS and word not in _SQUARES) for word in words)
-    ):
+    bare = _POWER.sub(r"^\1", unit.replace("\\text", " ").replace("{", " ").replace("}", " ")).replace("/", " per ")
+    tokens = [token for token in re.split(r"[ .\\-]+", re.sub("[°¤€£]", r"\g<0> ", bare.lower().replace(" ^", "^"))) if token]
+    words = [token.partition("^")[0] for token in tokens]
+    if not words or words in (["a", "m"], ["p", "m"]) or not all(map(_may_be_unit, words)):
         return ""
-    powers += [_SQUARES[word] for word in words if word in _SQUARES]
-    named = [_KNOWN.get(word) or _KNOWN.get(word.removesuffix("s")) or word.removesuffix("s") for word in words if word not in _SQUARES]
-    power = f"^{powers[0]}" if powers and powers[0] != "1" else ""
-    return " ".join(sorted(named)) + power if named else ""
+    over, under = _sides(tokens)
+    return " ".join(sorted(over)) + (f" per {' '.join(sorted(under))}" if under else "")
+
+
+def _may_be_unit(word: str) -> bool:
+    is_no_unit = (word in _NO_UNITS or word.removesuffix("s") in _NO_UNITS) and not _known(word)
+    return bool(re.fullmatch(r"[a-z']+|[°¤€£]", word)) and (not is_no_unit or word in _SQUARES)
+
+
+def _sides(tokens: list[str]) -> tuple[list[str], list[str]]:
+    """Return the units above and below `per`, each with its power, whichever word says it."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    at, waiting = 0, ""
+    for token in tokens:
+        word, _, power = token.partition("^")
+        if word == "per":
+            at, waiting = 1, ""
+        elif word == "squared" and sides[at]:
+            sides[at][-1] += "^2"
+        elif word in _SQUARES:
+            waiting = _SQUARES[word]
+        else:
+            name = _KNOWN.get(word) or _KNOWN.get(word.removesuffix("s")) or word.removesuffix("s")
+            power, waiting = power or waiting, ""
+            sides[at].append(f"{name}^{power}" if power not in ("", "1") else name)
+    return sides

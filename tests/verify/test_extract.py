@@ -44,6 +44,8 @@ UNBOXED = [
     ("It costs $18.50.", "$18.50"),
     ("from 3-5", "5"),
     ("it is -5", "-5"),
+    ("it is −5", "−5"),
+    ("it takes 3 1/2", "3 1/2"),
     ("about 25%", "25%"),
     ("half, that is 1/2", "1/2"),
     (r"which is $\frac{5}{12}$.", r"\frac{5}{12}"),
