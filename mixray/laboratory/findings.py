@@ -17,6 +17,7 @@ from mixray.pipeline import told_of
 from mixray.recipe import Recipe
 from mixray.store import Artefact
 from mixray.tiny.styles import STYLE_WORDS
+from mixray.verify import POLICY
 
 State = Literal["as said", "against", "open"]
 CASES = 3
@@ -57,6 +58,8 @@ class Finding:
     arms: list[dict[str, Any]]
     words: list[dict[str, Any]]
     cases: list[dict[str, Any]] = field(default_factory=list)
+    policy: str = ""
+    """Of the verdicts (`verify.POLICY`): it is in the hash of everything that was made from them."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -83,7 +86,7 @@ def find(claim: Claim, recipe: Recipe, graph: Graph, made: Artefact) -> Finding:
     arms = [_arm(row, told["headline"], (row["student"], row["label"]) in alike) for row in told["groups"]]
     words = _words(told["shifts"]) if "words" in claim.pictures else []
     cases = _cases(graph, told) if "cases" in claim.pictures else []
-    return Finding(claim.name, claim.recipe, made.label, verdict(claim, decided), contrasts, arms, words, cases)
+    return Finding(claim.name, claim.recipe, made.label, verdict(claim, decided), contrasts, arms, words, cases, POLICY)
 
 
 def _contrasted(

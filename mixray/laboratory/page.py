@@ -207,8 +207,14 @@ def _cell(text: str) -> str:
 
 
 def _origins(findings: Mapping[str, Finding]) -> str:
-    lines = ["## Where the numbers come from\n", "| claim | recipe | report |", "|---|---|---|"]
-    lines += [f"| {name} | `{findings[name].recipe}` | `{findings[name].report}` |" for name in CLAIMS if name in findings]
+    lines = [
+        "## Where the numbers come from\n",
+        "The policy of verdicts is in the hashes: by another one the same answers make a report of another name.\n",
+        "| claim | recipe | report | policy |",
+        "|---|---|---|---|",
+    ]
+    told = [(name, findings[name]) for name in CLAIMS if name in findings]
+    lines += [f"| {name} | `{each.recipe}` | `{each.report}` | {each.policy} |" for name, each in told]
     return "\n".join([*lines, ""])
 
 
