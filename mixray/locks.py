@@ -59,7 +59,8 @@ class Fence:
             FencedOut: one has.
         """
         number, record = _newest(self.store, self.folder)
-        if number > self.number or (number == self.number and record is not None and record["owner"] != self.owner):
+        is_anothers = record is not None and record["renewals"] != UNREADABLE["renewals"] and record["owner"] != self.owner
+        if number > self.number or (number == self.number and is_anothers):  # our own record may be being replaced
             raise FencedOut(
                 "Another attempt has taken over from this one",
                 seen=f"attempt {number} of {(record or UNREADABLE)['owner']}",
