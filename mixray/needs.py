@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,17 +55,13 @@ def needs(recipe: Recipe, graph: Graph) -> Needs:
         sum(not arm.scores.is_done() for arm in graph.arms),
         num_unasked * sum((size or 0) * recipe.evaluate.samples_of(name) for name, size in sizes.items()),
         max((_gpus(stage) for stage in clusters.stages_to_come(recipe, graph)), default=0),
-        (*uncounted, *(_unknown(sizes) if num_unasked else ())),
+        (*uncounted, *(name for name, size in sizes.items() if size is None and num_unasked)),
     )
 
 
 def _counted(said: int | None, problems: Artefact) -> int | None:
     """Return how many problems there are: as counted, or as the recipe says, of which some may yet be set aside."""
     return int(problems.outcome["num_problems"]) if problems.is_done() else said
-
-
-def _unknown(sizes: Mapping[str, int | None]) -> list[str]:
-    return [name for name, size in sizes.items() if size is None]
 
 
 def _gpus(stage: clusters.StageNeeds) -> float:

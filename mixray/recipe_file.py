@@ -80,8 +80,7 @@ def parse_recipe(data: Any, overrides: list[str]) -> Recipe:
     """Validate a recipe given as plain data (see `load_recipe`)."""
     if not isinstance(data, dict):
         raise RecipeError("A recipe must be a mapping of keys", seen=type(data).__name__, do="see `mixray schema`")
-    whole = overridden(data, overrides)
-    _refuse_credentials(whole)
+    whole = _whole(data, overrides)
     try:
         return Recipe.model_validate(whole)
     except ValidationError as error:
@@ -95,14 +94,20 @@ def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | No
         RecipeError: a key is unknown, or a value breaks its rule.
     """
     data = {key: value for key, value in data.items() if value is not None}
-    whole = overridden(data, overrides or [])
-    _refuse_credentials(whole)
+    whole = _whole(data, overrides or [])
     try:
         return kind.model_validate(whole)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or kind.__name__
         raise RecipeError(f"An option is wrong: {key}", seen=first.get("input"), rule=first["msg"], do="see --help") from None
+
+
+def _whole(data: dict[str, Any], overrides: list[str]) -> Any:
+    """Return what is validated: the data with its overrides, and no secret among them."""
+    whole = overridden(data, overrides)
+    _refuse_credentials(whole)
+    return whole
 
 
 def _refuse_credentials(value: Any, key: str = "") -> None:

@@ -116,10 +116,10 @@ class Blend(Part):
         elif self.hard == self.easy:
             raise ValueError(f"hard and easy must be two pools, got {self.hard!r} for both")
         unknown = {*self.tags, *(self.view if isinstance(self.view, dict) else ())} - {*self.names}
-        if self.needs_fit and "summary" in map(self.view_of, self.names):
-            raise ValueError("how well a trace fits is measured on whole traces: leave out either `view: summary` or `fitting`")
         if unknown:
             raise ValueError(f"view and tags are given for {sorted(unknown)}; the pools are {list(self.names)}")
+        if self.needs_fit and "summary" in map(self.view_of, self.names):
+            raise ValueError("how well a trace fits is measured on whole traces: leave out either `view: summary` or `fitting`")
         return self
 
     @model_validator(mode="after")

@@ -3,9 +3,8 @@
 A call of Ray Serve took 6 ms of CPU in the gate, and each piece of a stream 0.7 ms more; a frame here takes a few hundredths. Serve
 still says which replicas there are, brings them up, and counts what they do (see `handles.py`, `scaling.py`).
 
-Frames: size and kind of what follows, number of the request, then JSON or the bytes of an answer: nothing is unpickled, no code travels.
-A student's end listens where its node is reached by the cluster, on loopback in a private one, and hangs up on whoever does not send the
-secret that Serve alone tells the gate.
+What travels are frames (`frames.py`). A student's end listens where its node is reached by the cluster, on loopback in a private one, and
+hangs up on whoever does not send the secret that Serve alone tells the gate.
 """
 
 from __future__ import annotations
@@ -18,18 +17,14 @@ import json
 import logging
 import secrets
 import socket
-import struct
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import partial
 from typing import Any
 
 from mixray.serving.answers import Answer
+from mixray.serving.frames import Kind, frame, packed, read_frame, unpacked
 
-HEAD = struct.Struct("!IBI")
-# Status, whether it streams, tokens of prompt and response plus one; 0 where they are not told.
-ANSWER_HEAD = struct.Struct("!HBII")
 SECRET_BYTES = 32
 HANDSHAKE_SECONDS = 10.0
 PROBE_SECONDS, SILENT_PROBES = 5, 3
@@ -40,22 +35,6 @@ MOST_UNREAD_BYTES = 16 * 2**20
 # A replica that Serve has not named so often is on a node that is lost, or on its way out.
 MOST_MISSED = 2
 log = logging.getLogger("mixray.serving")
-
-
-class Kind(IntEnum):
-    """What a frame is."""
-
-    ASK = 1
-    CANCEL = 2
-    ANSWER = 3
-    PIECE = 4
-    END = 5
-    FAILED = 6
-    """The student stumbled over this request; it is well otherwise."""
-    GONE = 7
-    """The student can answer nobody any more."""
-    GOING = 8
-    """It answers what it was asked, and wants no more."""
 
 
 @dataclass(frozen=True)
@@ -73,33 +52,6 @@ class WireCutError(ConnectionError):
 
 class AnswerFailedError(Exception):
     """The student failed on this one request, or nobody took its answer: no other replica would do better."""
-
-
-def frame(kind: Kind, number: int, payload: bytes = b"") -> bytes:
-    """Return a frame as it travels."""
-    return HEAD.pack(len(payload), kind, number) + payload
-
-
-async def read_frame(reader: asyncio.StreamReader) -> tuple[Kind, int, bytes]:
-    """Return the next frame; asyncio.IncompleteReadError where there is no more."""
-    size, kind, number = HEAD.unpack(await reader.readexactly(HEAD.size))
-    return Kind(kind), number, await reader.readexactly(size) if size else b""
-
-
-def packed(piece: Answer | bytes) -> tuple[Kind, bytes]:
-    """Return what an answer, or a piece of one, is as a frame."""
-    if isinstance(piece, bytes):
-        return Kind.PIECE, piece
-    tokens = [0 if number is None else number + 1 for number in (piece.num_prompt_tokens, piece.num_response_tokens)]
-    return Kind.ANSWER, ANSWER_HEAD.pack(piece.status, piece.streams, *tokens) + piece.content
-
-
-def unpacked(kind: Kind, payload: bytes) -> Answer | bytes:
-    """Return what `packed` was given."""
-    if kind is Kind.PIECE:
-        return payload
-    status, streams, *tokens = ANSWER_HEAD.unpack_from(payload)
-    return Answer(status, payload[ANSWER_HEAD.size :], bool(streams), *(number - 1 if number else None for number in tokens))
 
 
 def _say(writer: asyncio.StreamWriter, said: bytes) -> None:

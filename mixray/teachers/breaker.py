@@ -41,13 +41,17 @@ class Breaker:
         if self.last.traces >= WINDOW_TRACES:
             self.check(self.last)
 
+    def opens_at(self, tally: Tally) -> bool:
+        """Whether more of what is counted failed than may."""
+        return tally.failed > self.max_failed_share * tally.traces
+
     def check(self, tally: Tally) -> None:
         """Judge counts of any size, as at the end of a pool.
 
         Raises:
             TooManyFailures: too many failed.
         """
-        if tally.failed > self.max_failed_share * tally.traces:
+        if self.opens_at(tally):
             raise TooManyFailures(
                 "Too many of a teacher's answers failed",
                 seen=f"{tally.failed} of {tally.traces}, such as " + "; ".join(tally.samples),

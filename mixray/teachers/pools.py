@@ -136,8 +136,8 @@ def _ask_missing(
     write_requests(problems, missing, requests)
     there, total = parts.tally(), len(parts.owner)
     progress.update(there.problems, total, state="starting the engine")
-    with _failures_taken_back(pool, total, run_id, teacher.max_failed_share):
-        breaker, asked = Breaker(teacher.max_failed_share), Tally()
+    breaker, asked = Breaker(teacher.max_failed_share), Tally()
+    with _failures_taken_back(pool, total, run_id, breaker):
         tallies = stream(work, requests, len(missing))
         with contextlib.closing(tallies):
             for tally in tallies:
@@ -173,7 +173,7 @@ def _remote_source(teacher: RemoteTeacher, key: Key, replies: Replies | None, on
 
 
 @contextlib.contextmanager
-def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str, max_failed_share: float) -> Iterator[None]:
+def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str, breaker: Breaker) -> Iterator[None]:
     """Where the breaker opens, remove the blocks with failures, or the next run would find the failures done.
 
     Those of this run alone, as long as the pool as a whole has no more failures than it may: what was asked before is paid for.
@@ -185,8 +185,7 @@ def _failures_taken_back(pool: Artefact, num_problems: int, run_id: str, max_fai
         pool.store.fs.makedirs(folder, exist_ok=True)
         pool.store.fs.pipe_file(f"{folder}/{run_id}", b"broken")
         parts = Parts(pool.store, pool.work_path, num_problems)
-        whole = parts.tally()
-        all_of_them = whole.failed > max_failed_share * whole.traces
+        all_of_them = breaker.opens_at(parts.tally())
         parts.remove(part for part in parts.parts if part.tally.failed and (all_of_them or part.stamp.run == run_id))
         raise
 

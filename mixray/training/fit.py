@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint, UserCallback
 
 _ASKED: dict[object, tuple[list[dict[str, float]], dict[str, str]]] = {}
+"""The bundles and labels that each of this process's trainings waits for; `_ASKING` is held while they change."""
 _ASKING = threading.Lock()
-"""Of `_ASKED`: the bundles and labels that this process's trainings wait for."""
 POLL_SECONDS = 2.0
 LIVE = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu")
 TAIL_BYTES = 4096
@@ -167,8 +167,8 @@ def _nodes_asked_for(bundles: list[dict[str, float]], labels: dict[str, str]) ->
     from ray.autoscaler.sdk import request_resources
 
     def ask() -> None:
-        wanted = [(bundle, selector) for asked, selector in _ASKED.values() for bundle in asked]
-        request_resources(bundles=[bundle for bundle, _ in wanted], bundle_label_selectors=[selector for _, selector in wanted])
+        wanted = [(bundle, places) for asked, places in _ASKED.values() for bundle in asked]
+        request_resources(bundles=[bundle for bundle, _ in wanted], bundle_label_selectors=[places for _, places in wanted])
 
     mine = object()
     with _ASKING:

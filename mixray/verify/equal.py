@@ -24,7 +24,7 @@ _TEXTS = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"(?:no|[a-zA-Z]{3})[a-zA-Z0-9' .-]*", re.IGNORECASE)  # shorter ones may be products: xy is yx
 _CHOICE = re.compile(r"\(([A-J])\).*|([A-J])(?:[).:].*)?", re.DOTALL)
 _SECOND_CHOICE = re.compile(r"\([A-J]\)|[,;] ?[A-J](?![a-zA-Z])")
-_NO_CHOICE = "^_*/+=<>-"  # behind a letter: it is an unknown
+_NO_CHOICE = tuple("^_*/+=<>-")  # behind a letter: it is an unknown
 _LEAST_LETTERS = 4  # of words that are surely no product of unknowns
 
 
@@ -95,8 +95,7 @@ def _choices(one: str, other: str) -> Opinion | None:
     first, second = _choice(one), _choice(other)
     if not first or not second:
         return None
-    same = first == second
-    return Opinion("right", "same_choice") if same else Opinion("wrong", "different_choice")
+    return Opinion("right", "same_choice") if first == second else Opinion("wrong", "different_choice")
 
 
 def _choice(text: str) -> str | None:
@@ -104,7 +103,7 @@ def _choice(text: str) -> str | None:
     if not match:
         return None
     rest = text[match.end(1) + 1 if match[1] else match.end(2) :].lstrip()
-    return None if _SECOND_CHOICE.search(rest) or rest[:1] in tuple(_NO_CHOICE) else match[1] or match[2]
+    return None if _SECOND_CHOICE.search(rest) or rest.startswith(_NO_CHOICE) else match[1] or match[2]
 
 
 def _words(one: str, other: str) -> Opinion | None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from mixray.serving import wire
 from mixray.serving.answers import Answer
+from mixray.serving.frames import packed, unpacked
 from mixray.serving.handles import Replicas
-from mixray.serving.wire import Address, AnswerFailedError, GateEnd, StudentEnd, WireCutError, packed, unpacked
+from mixray.serving.wire import Address, AnswerFailedError, GateEnd, StudentEnd, WireCutError
 
 COUNTS = st.none() | st.integers(0, 2**31)
 

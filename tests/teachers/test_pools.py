@@ -18,7 +18,7 @@ from mixray.recipe import Teacher, Until
 from mixray.rows import TRACE, trace_seed
 from mixray.store import Store
 from mixray.teachers import Rule, handle, pools, run
-from mixray.teachers.breaker import TooManyFailures
+from mixray.teachers.breaker import Breaker, TooManyFailures
 from mixray.teachers.parts import Parts, Stamp, write_part
 
 WORDS = ["well", "garbage", "empty", "loop", "cut", "abort", "refuse", "crash", "kill"]
@@ -170,7 +170,7 @@ def test_failures_of_former_runs_are_taken_back_only_where_the_whole_pool_fails(
     pool = handle(store, "odd", scripted(random_student, tmp_path), problems, 0, RULE)
     asked_before(pool.work_path, store, "earlier", range(num_before), num_failed=3)
     asked_before(pool.work_path, store, "later", range(num_before, num), num_failed=6)
-    with pytest.raises(TooManyFailures), pools._failures_taken_back(pool, num, "later", 0.5):
+    with pytest.raises(TooManyFailures), pools._failures_taken_back(pool, num, "later", Breaker(0.5)):
         raise TooManyFailures("Too many")
     assert Counter(part.stamp.run for part in Parts(store, pool.work_path, num).parts) == kept
 
