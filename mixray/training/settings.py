@@ -56,6 +56,18 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: Train) -> to
         ) from error  # fmt: skip
 
 
+def check_settings(train: Train) -> None:
+    """Build what workers will be given, once and for nothing: they come after hours of teachers.
+
+    DeepSpeed's own optimizer is left to the workers, on whose machines it is compiled.
+
+    Raises:
+        TrainingError: the optimizer does not take its settings, or DeepSpeed's configuration decides what is not its to decide.
+    """
+    if "optimizer" not in deepspeed_config(train) and train.optimizer != "cpu-adam":
+        make_optimizer([torch.nn.Parameter(torch.zeros(1))], train)
+
+
 def deepspeed_config(train: Train) -> dict[str, Any]:
     """Return DeepSpeed's configuration: the recipe's own where it has one, else the one of its settings.
 

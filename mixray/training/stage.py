@@ -52,6 +52,17 @@ def handle(store: Store, arm: str, mixture: Artefact, model: str, train: Train, 
     return store.artefact("students", arm, settings, {"mixture": mixture})
 
 
+def check(train: Train) -> None:
+    """Look at a recipe's optimizer and DeepSpeed settings before anything is made for them.
+
+    Raises:
+        TrainingError: workers would refuse them.
+    """
+    from mixray.training.settings import check_settings  # torch: whoever finds everything made need not wait for it
+
+    check_settings(train)
+
+
 def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, seed: int, progress: StageProgress) -> Artefact:
     """Train one arm, or find it trained. Ray must be up.
 

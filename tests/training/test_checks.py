@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from mixray import pipeline, training
 from mixray.chat import Encoded, ask, encode, load_tokenizer, show
 from mixray.errors import TrainingError
+from mixray.progress import Display
 from mixray.recipe import Train
+from mixray.recipe_file import parse_recipe
+from mixray.store import Store
 from mixray.training.batch import collate
 from mixray.training.checks import check_rows, ready_tokenizer
 from mixray.training.loop import memory_explained
-from mixray.training.settings import deepspeed_config, learning_rate
+from mixray.training.settings import OPTIMIZERS, deepspeed_config, learning_rate
 from mixray.training.tokens import TokenRow, TokenRows
 
 
@@ -111,6 +115,38 @@ def test_schedules_warm_up_then_fall(schedule: str, at: dict[int, float]) -> Non
     train = Train(learning_rate=2.0, schedule=schedule, warmup_share=0.1)
     for step, rate in at.items():
         assert learning_rate(step, 100, train) == pytest.approx(rate, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"optimizer_settings": {"beta": [0.9, 0.95]}}, "unexpected keyword argument 'beta'"),
+        ({"optimizer_settings": {"betas": [0.9, 1.5]}}, "Invalid beta"),
+        ({"optimizer": "sgd", "optimizer_settings": {"nesterov": True}}, "Nesterov momentum requires"),
+        ({"deepspeed": {"scheduler": {"type": "WarmupLR"}}, "dtype": "float32"}, "sets what mixray decides"),
+    ],
+)
+def test_settings_that_workers_would_refuse_are_refused_before_any_teacher_is_asked(
+    store: Store, random_student: str, given: dict[str, Any], message: str
+) -> None:
+    recipe = {
+        "name": "refused",
+        "problems": {"source": "tiny", "num_problems": 8},
+        "teachers": {"long": {"model": random_student}, "short": {"model": random_student}},
+        "mixtures": {"mix": {"hard": "long", "easy": "short", "alpha": 0.2}},
+        "students": {"one": {"model": random_student}},
+        "evaluate": {"benchmarks": {"tiny": {"source": "tiny", "split": "test", "num_problems": 8}}},
+        "train": given,
+    }
+    with pytest.raises(TrainingError, match=message):
+        pipeline.run(parse_recipe(recipe, []), store, Display(quiet=True))
+    assert store.folders("problems") == store.folders("pools") == []
+
+
+def test_settings_of_every_optimizer_that_is_torchs_are_taken() -> None:
+    for optimizer in OPTIMIZERS:
+        training.check(Train(optimizer=optimizer))
+    training.check(Train(optimizer="cpu-adam", offload_optimizer=True))  # it would be compiled
 
 
 def test_the_users_own_deepspeed_configuration_is_taken_whole_but_for_what_the_plan_decides(tmp_path: Path) -> None:

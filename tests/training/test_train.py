@@ -202,8 +202,8 @@ def test_a_training_on_object_storage_is_the_training_on_a_disk_also_where_anoth
         with subprocess.Popen(command, stdout=file, stderr=file) as driver:
             deadline = time.monotonic() + 300
             while attempts.last_checkpoint(s3_store, student.work_path, "") is None:
-                assert driver.poll() is None, "the driver ended before it was killed"
-                assert time.monotonic() < deadline
+                assert driver.poll() is None, f"the driver ended before it was killed: {log.read_text()[-5000:]}"
+                assert time.monotonic() < deadline, log.read_text()[-5000:]
                 time.sleep(0.1)
             driver.send_signal(signal.SIGKILL)
         done = subprocess.run(command, stdout=file, stderr=file, timeout=300, check=False)
