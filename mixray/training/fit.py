@@ -7,7 +7,6 @@ command goes on.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import threading
@@ -25,7 +24,7 @@ from mixray.store import Artefact, Store
 from mixray.threads import side_by_side
 from mixray.training import attempts
 from mixray.training.job import Job, train_worker
-from mixray.training.state import RECORDS
+from mixray.training.state import last_record
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint, UserCallback
@@ -35,7 +34,6 @@ _ASKED: dict[object, tuple[list[dict[str, float]], dict[str, str]]] = {}
 _ASKING = threading.Lock()
 POLL_SECONDS = 2.0
 LIVE = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu")
-TAIL_BYTES = 4096
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 RESIZE_SECONDS = 60.0
 """Between two looks whether nodes for more workers have come: growing costs the steps since the last stored checkpoint."""
@@ -239,8 +237,8 @@ def _watch(trainer: Any, store: Store, job: Job, student: Artefact, num_steps: i
 
     def show() -> None:
         waits = patience.waits()
-        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):  # not written yet, or being written
-            record = json.loads(store.fs.tail(f"{job.work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
+        record = last_record(store, job.work_path)
+        if record is not None:
             facts: dict[str, str | float] = {name: record[name] for name in LIVE if record[name] is not None}
             facts["memory"] = f"{record['peak_memory_bytes'] / 2**30:.2g} GiB"
             facts["room_left"] = f"{record['padding_share']:.0%}"

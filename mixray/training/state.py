@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mixray.errors import TrainingError
+from mixray.errors import StoreError, TrainingError
 from mixray.store import Store
 from mixray.training.plan import Plan
 
 STATE, RECORDS = "state.json", "training.jsonl"
+TAIL_BYTES = 4096
+"""More than one record has."""
 Records = list[dict[str, Any]]
 """A row for each step: see `loop`."""
 
@@ -65,6 +67,19 @@ def live_records(store: Store, work_path: str) -> Records:
         return [json.loads(line) for line in store.fs.cat_file(f"{work_path}/{RECORDS}").splitlines()]
     except (OSError, ValueError):
         return []
+
+
+def last_record(store: Store, work_path: str) -> dict[str, Any] | None:
+    """Return the last of `live_records`, the others unread; None also while it cannot be read.
+
+    What is only shown ends no training: an object store refuses whoever has begun to read a file that is replaced meanwhile, and where a
+    storage is away, the workers say so.
+    """
+    try:
+        record: dict[str, Any] = json.loads(store.fs.tail(f"{work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
+    except (OSError, ValueError, IndexError, StoreError):
+        return None
+    return record
 
 
 def read_state(folder: Path) -> tuple[State, Records]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from mixray import steady
 from mixray.errors import TrainingError
 from mixray.recipe import Train
-from mixray.training import watch
+from mixray.store import Store
+from mixray.training import state, watch
 
 
 def record(step: int, **changes: Any) -> dict[str, Any]:
@@ -51,6 +54,39 @@ def test_the_live_file_is_written_less_often_the_longer_it_is() -> None:
     assert 1 <= len(written) < 20
     live.close()
     assert len(written[-1].splitlines()) == 2000
+
+
+@pytest.mark.parametrize("storage", ["store", "s3_store", "gcs_store"])
+def test_the_last_step_is_shown_whenever_it_is_looked_at_also_while_the_file_is_replaced(
+    storage: str, request: pytest.FixtureRequest
+) -> None:
+    store: Store = request.getfixturevalue(storage)
+    work_path = f"{store.root}/.work/students/arm"
+    assert state.last_record(store, work_path) is None, "before the first step"
+    live = watch.LiveFile(lambda records: store.put(f"{work_path}/{state.RECORDS}", records), [])
+
+    def train() -> None:
+        for step in range(1, 101):
+            live.add(record(step))
+            live.close()
+
+    seen = []
+    with ThreadPoolExecutor() as pool:
+        training = pool.submit(train)
+        while not training.done():
+            seen.append(state.last_record(store, work_path))
+    training.result()
+    steps = [shown["step"] for shown in seen if shown]
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 10
+    assert state.last_record(store, work_path) == record(100)
+
+
+def test_what_is_shown_ends_nothing_where_the_storage_is_away(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady, "GIVE_UP_SECONDS", 0.0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody listens
+    away = Store(s3_store.url.replace("/runs", "/away"))
+    assert state.last_record(away, f"{away.root}/.work/students/arm") is None
 
 
 def test_tensorboard_gets_every_curve_at_its_step_and_time(tmp_path: Path) -> None:
