@@ -31,7 +31,7 @@ ASKING = """
 name: asking
 problems: {source: problems.jsonl}
 teachers:
-  far: {endpoint: ENDPOINT, model: some, concurrency: 2, block_rows: 2, max_failed_share: 1, cache: false}
+  far: {endpoint: ENDPOINT, model: some, concurrency: 2, block_rows: 1, max_failed_share: 1, cache: false}
   near: {traces: long.jsonl}
 mixtures: {mix: {hard: far, easy: near, alpha: 0.5}}
 students: {student-s: {model: "tiny:student-s"}}
@@ -115,7 +115,7 @@ def test_a_job_is_left_alone_and_stopped_and_gone_on_with(cluster: LocalCluster,
         (cluster.folder / "asking.yaml").write_text(ASKING.replace("ENDPOINT", f"{url}/v1"))
         arguments = ("submit", "asking.yaml", "--job", "generate", "--storage", str(tmp_path))
         following = cluster.mixray(*arguments, "--address", proxy.url)
-        wait(lambda: len(list(tmp_path.glob(".work/pools/far-*/parts/*.parquet"))) == 1 and proxy.num_cut == 1, following)
+        wait(lambda: len(list(tmp_path.glob(".work/pools/far-*/parts/*.parquet"))) == NUM_AT_ONCE and proxy.num_cut == 1, following)
         wait(lambda: "ray_mixray_traces_total{" in cluster.metrics(), following)
         exported = cluster.metrics()
         told = json.loads(called(cluster, "status", "asking.yaml", "--storage", str(tmp_path), "--json")[1])

@@ -5,7 +5,7 @@ In: a claim, the graph of its recipe, finished, and its report. Out: a `Finding`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from mixray import report
 from mixray.errors import MixrayError
 from mixray.graph import Graph
 from mixray.laboratory.claims import Claim, Wanted
+from mixray.naming import UNTOUCHED
 from mixray.pipeline import told_of
 from mixray.recipe import Recipe
 from mixray.store import Artefact
@@ -23,6 +24,7 @@ State = Literal["as said", "against", "open"]
 CASES = 3
 """How many problems are told with their answers."""
 CASE_BYTES = 200_000
+TEACHER = ("teacher", "right", "num_traces", "mean_right_tokens")
 Verdict = Literal["shown here", "not shown here", "contradicted here"]
 
 
@@ -42,12 +44,21 @@ class Contrasted:
     state: State
     jointly: bool = True
     """Whether the state holds at a confidence that all deciding contrasts share (Bonferroni)."""
+    joint: dict[str, float] | None = None
+    """Of a contrast whose state does not: that confidence, the ends of the interval there, and what would have been shown."""
+    floor: str = ""
+    """Of two gaps that are held against each other: the one between two arms of which neither learned anything, if there is one."""
+
+    @property
+    def decided(self) -> tuple[State, bool]:
+        """What the verdict is made of: the state, and whether it holds jointly. A gap on the floor leaves everything open."""
+        return ("open", True) if self.floor else (self.state, self.jointly)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one claim came to. `arms` are rows of the report: accuracy with interval, tokens, cut-offs;
-    `cases` are problems with the answers of several arms, where the claim asks for them.
+    """What one claim came to. `arms` are rows of the report: accuracy with interval, rows, tokens, cut-offs; `cases` are problems with the
+    answers of several arms, where the claim asks for them; `teachers` are the pools.
     """
 
     claim: str
@@ -58,6 +69,7 @@ class Finding:
     arms: list[dict[str, Any]]
     words: list[dict[str, Any]]
     cases: list[dict[str, Any]] = field(default_factory=list)
+    teachers: list[dict[str, Any]] = field(default_factory=list)
     policy: str = ""
     """Of the verdicts (`verify.POLICY`): it is in the hash of everything that was made from them."""
 
@@ -79,18 +91,60 @@ def find(claim: Claim, recipe: Recipe, graph: Graph, made: Artefact) -> Finding:
     """
     groups = report.read_groups([told_of(arm) for arm in graph.arms])
     told = made.read_json("report.json")
-    contrasts = [_contrasted(wanted, True, claim, recipe, graph, groups) for wanted in claim.deciding]
-    contrasts += [_contrasted(wanted, False, claim, recipe, graph, groups) for wanted in claim.beside]
-    decided = [(each.state, each.jointly) for each in contrasts if each.deciding]
+    learned = _learned(groups, recipe)
+    contrasts = [
+        _contrasted(wanted, wanted in claim.deciding, claim, recipe, graph, groups, learned) for wanted in (*claim.deciding, *claim.beside)
+    ]
     alike = {(group.student, group.label) for group in groups if _are_alike(group)}
-    arms = [_arm(row, told["headline"], (row["student"], row["label"]) in alike) for row in told["groups"]]
-    words = _words(told["shifts"]) if "words" in claim.pictures else []
-    cases = _cases(graph, told) if "cases" in claim.pictures else []
-    return Finding(claim.name, claim.recipe, made.label, verdict(claim, decided), contrasts, arms, words, cases, POLICY)
+    num_rows = {mixture["name"].partition(" of ")[0]: mixture["num_rows"] for mixture in told["mixtures"]}
+    arms = []
+    for row in told["groups"]:
+        arm = (row["student"], row["label"])
+        more = {"alike": arm in alike, "learned": learned.get(arm, True), "num_rows": num_rows.get(row["mixture"])}
+        arms += [each | more for each in _arms(row)]
+    return Finding(
+        claim.name, claim.recipe, made.label, verdict(claim, [each.decided for each in contrasts if each.deciding]), contrasts, arms,
+        words=_words(told["shifts"]) if "words" in claim.pictures else [],
+        cases=_cases(graph, told) if "cases" in claim.pictures else [],
+        teachers=[{key: pool[key] for key in TEACHER} for pool in told["pools"]],
+        policy=POLICY,
+    )  # fmt: skip
+
+
+def _learned(groups: Sequence[report.SeedGroup], recipe: Recipe) -> dict[tuple[str, str], bool]:
+    """Return, by student and label, whether an arm is shown to be above its untouched student."""
+    with_untouched = {group.student for group in groups if group.label == UNTOUCHED}
+    found = {}
+    for group in groups:
+        if group.label != UNTOUCHED and group.student in with_untouched:
+            terms = " - ".join(f"{group.student}/{label}@{group.benchmarks[0]}" for label in (group.label, UNTOUCHED))
+            found[group.student, group.label] = report.estimate(terms, "accuracy", groups, recipe.report, recipe.seed).low > 0
+    return found
+
+
+def on_floor(terms: str, learned: Mapping[tuple[str, str], bool]) -> str:
+    """Return the first gap of a difference of two gaps whose arms both learned nothing; nothing where there is none.
+
+    Such a gap is no larger than chance, whatever the arms were taught: by how much another one differs from it tells how well the other's
+    easy arm learned, and not what is asked.
+    """
+    read = [(term.student, term.label) for term in report.read_terms(terms)]
+    if len(read) != 4:
+        return ""
+    gaps = (read[:2], read[2:])
+    return next(
+        (" and ".join(f"{student}/{label}" for student, label in gap) for gap in gaps if not any(learned.get(arm, True) for arm in gap)), ""
+    )
 
 
 def _contrasted(
-    wanted: Wanted, deciding: bool, claim: Claim, recipe: Recipe, graph: Graph, groups: Sequence[report.SeedGroup]
+    wanted: Wanted,
+    deciding: bool,
+    claim: Claim,
+    recipe: Recipe,
+    graph: Graph,
+    groups: Sequence[report.SeedGroup],
+    learned: Mapping[tuple[str, str], bool],
 ) -> Contrasted:
     alone = recipe.report.confidence
     shared = 1 - (1 - alone) / len(claim.deciding) if deciding else alone
@@ -98,9 +152,12 @@ def _contrasted(
     states = {each: state_of(wanted.says, found.low, found.high) for each, found in told.items()}
     confidence = shared if claim.takes_any else alone  # one of k is enough, and each may be shown by chance
     found, state = told[confidence], states[confidence]
+    jointly = state == states[shared]
+    ends = {name: getattr(told[shared], name) for name in ("low", "high", "detectable")}
     return Contrasted(
         wanted.terms, wanted.measure, wanted.says, deciding, confidence, found.value, found.low, found.high, found.detectable,
-        state, state == states[shared],
+        state, jointly, None if jointly else {"confidence": shared, **ends},
+        on_floor(wanted.terms, learned) if wanted.measure == "accuracy" else "",
     )  # fmt: skip
 
 
@@ -139,19 +196,20 @@ def _are_alike(group: report.SeedGroup) -> bool:
     return len(group.arms) > 1 and all(bool((block == block[0]).all()) for block in blocks)
 
 
-def _arm(row: dict[str, Any], headline: str, alike: bool) -> dict[str, Any]:
-    overall = row["overall"]
-    return {
-        "student": row["student"],
-        "label": row["label"],
-        "alpha": row["alpha"],
-        "num_seeds": len(row["seeds"]),
-        "alike": alike,
-        "matched": row["matched"],
-        "benchmark": headline,
-        **{key: overall[key] for key in ("accuracy", "low", "high", "truncated_share", "num_problems")},
-        "mean_response_tokens": row["mean_response_tokens"],
-    }
+def _arms(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is told of an arm, of each benchmark by itself: the same problems asked in two ways are not twice as many."""
+    return [
+        {
+            "student": row["student"],
+            "label": row["label"] if len(row["scores"]) == 1 else f"{row['label']}@{benchmark}",
+            "alpha": row["alpha"],
+            "num_seeds": len(row["seeds"]),
+            "matched": row["matched"],
+            "benchmark": benchmark,
+            **{key: scores[key] for key in ("accuracy", "low", "high", "truncated_share", "num_problems", "mean_response_tokens")},
+        }
+        for benchmark, scores in row["scores"].items()
+    ]
 
 
 def _words(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

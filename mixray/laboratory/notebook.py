@@ -70,10 +70,13 @@ class Notebook:
 
 
 def apart(committed: Finding, found: Finding) -> list[str]:
-    """Return where a new finding leaves the intervals of a former one, in words; nothing where each number lies inside."""
+    """Return where a new finding leaves the intervals of a former one, in words; nothing where each number lies inside and the verdict is
+    the same."""
     before = {(each.terms, each.measure): each for each in committed.contrasts}
     now = {(each.terms, each.measure) for each in found.contrasts}
     told = [f"{terms}: committed, and not found" for terms, measure in before if (terms, measure) not in now]
+    if found.verdict != committed.verdict:
+        told.append(f"{found.verdict}, committed: {committed.verdict}")
     for each in found.contrasts:
         former = before.get((each.terms, each.measure))
         if former is None:

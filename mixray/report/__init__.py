@@ -3,7 +3,7 @@
 from mixray.report.alone import accuracies
 from mixray.report.answers import Arm, Merged, SeedGroup, read_groups
 from mixray.report.build import handle, run
-from mixray.report.contrasts import Estimate, Measure, estimate
+from mixray.report.contrasts import Estimate, Measure, estimate, read_terms
 from mixray.report.plots import curve, forest, scaling
 from mixray.report.responses import Responses, gather
 from mixray.report.style import style_shift
@@ -26,6 +26,7 @@ __all__ = [
     "gather",
     "handle",
     "read_groups",
+    "read_terms",
     "run",
     "scaling",
     "standalone",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mixray.errors import MixrayError
-from mixray.laboratory import CLAIMS, Finding, Notebook, page
-from mixray.laboratory.findings import Contrasted, state_of, verdict
+from mixray.laboratory import CLAIMS, Finding, Notebook, page, words
+from mixray.laboratory.findings import Contrasted, on_floor, state_of, verdict
 from mixray.laboratory.notebook import NUMBERS, PAGE, PICTURES, apart, held_against, is_same
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -28,7 +28,7 @@ def contrasted(value: float, reach: float, says: str = "above", deciding: bool =
 
 
 def finding(*contrasts: Contrasted, claim: str = "mix") -> Finding:
-    states = [(each.state, each.jointly) for each in contrasts if each.deciding]
+    states = [each.decided for each in contrasts if each.deciding]
     return Finding(claim, CLAIMS[claim].recipe, "reports/mix-0123", verdict(CLAIMS[claim], states), list(contrasts), [ARM], [])
 
 
@@ -82,10 +82,34 @@ def test_where_one_is_enough_the_summary_tells_what_came_nearest_to_it() -> None
     assert "+1.0 [-4.0, +6.0] points; 7.0 points would have been shown" in told
 
 
-def test_what_is_against_a_claim_and_not_jointly_says_so() -> None:
-    told = summary(page.render({"mix": finding(replace(contrasted(-0.3, 0.05), jointly=False))}, {}, "", ()), "mix")
+def test_what_is_against_a_claim_and_not_jointly_says_so_with_the_interval_that_decides() -> None:
+    joint = {"confidence": 0.9875, "low": -0.61, "high": 0.0003, "detectable": 0.42}
+    told = summary(page.render({"mix": finding(replace(contrasted(-0.3, 0.05), jointly=False, joint=joint))}, {}, "", ()), "mix")
     assert "**not shown here**" in told
-    assert told.rstrip(" |").endswith("-30.0 [-35.0, -25.0] points, the other way, but not jointly")
+    assert "-30.0 [-35.0, -25.0] points, the other way, not jointly: at 98.75 % [-61.0, +0.03]; 42.0 points would have been shown" in told
+
+
+LEARNED = {("s", "long"): False, ("s", "short"): True, ("xs", "long"): False, ("xs", "short"): False}
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ("s/long - s/short - xs/long + xs/short", "xs/long and xs/short"),
+        ("xs/long - xs/short - s/long + s/short", "xs/long and xs/short"),
+        ("s/long - s/short - m/long + m/short", ""),
+        ("xs/long - xs/short", ""),
+    ],
+)
+def test_a_gap_between_two_arms_that_learned_nothing_is_not_held_against_another(terms: str, told: str) -> None:
+    assert on_floor(terms, LEARNED) == told
+
+
+@pytest.mark.parametrize("value", [-0.3, 0.3])
+def test_what_rests_on_such_a_gap_decides_neither_way_and_says_so(value: float) -> None:
+    found = finding(replace(contrasted(value, 0.05), floor="xs/long and xs/short"))
+    assert found.verdict == "not shown here"
+    assert "xs/long and xs/short learned nothing |" in summary(page.render({"mix": found}, {}, "", ()), "mix")
 
 
 def summary(told: str, claim: str) -> str:
@@ -93,17 +117,24 @@ def summary(told: str, claim: str) -> str:
 
 
 def test_an_arm_that_learned_nothing_and_seeds_that_are_one_student_are_marked() -> None:
-    untouched = {**ARM, "label": "untouched", "low": 0.3, "high": 0.45, "num_seeds": 1}
-    better, alike = {**ARM, "label": "better", "low": 0.46}, {**ARM, "alike": True}
+    untouched = {**ARM, "label": "untouched", "num_seeds": 1, "num_rows": None}
+    better, alike = {**ARM, "label": "better", "num_rows": 476}, {**ARM, "alike": True, "learned": False, "num_rows": 234}
     told = page.render({"mix": replace(finding(contrasted(0.1, 0.05)), arms=[untouched, better, alike])}, {}, "", ())
-    assert "| student-s | better | 3 |" in told
-    assert "| student-s | short ° | 3, all alike |" in told
-    assert "| student-s | untouched | 1 |" in told
+    assert "| student-s | better | 476 | 3 |" in told
+    assert "| student-s | short ° | 234 | 3, all alike |" in told
+    assert "| student-s | untouched | – | 1 |" in told
+
+
+def test_what_was_called_otherwise_before_says_so_and_why() -> None:
+    told = page.render({"mix": finding(contrasted(0.01, 0.05))}, {}, "", ())
+    assert "*Before*: Contradicted here at first" in told
+    changed = next(line for line in told.splitlines() if line.startswith("Called otherwise"))
+    assert changed.count("](#") == sum(bool(claim.before) for claim in CLAIMS.values())
 
 
 def test_an_end_close_to_zero_is_not_told_as_zero() -> None:
-    assert page.interval(contrasted(0.0489, 0.0485)) == "+4.89 [+0.04, +9.74] points"
-    assert page.interval(contrasted(0.05, 0.05)) == "+5.0 [+0.0, +10.0] points"
+    assert words.interval(contrasted(0.0489, 0.0485)) == "+4.89 [+0.04, +9.74] points"
+    assert words.interval(contrasted(0.05, 0.05)) == "+5.0 [+0.0, +10.0] points"
 
 
 def test_a_problem_is_told_with_the_answers_of_several_students_as_they_stand() -> None:
@@ -141,6 +172,8 @@ def test_a_check_says_the_same_inside_or_where_not() -> None:
     assert held_against(committed, committed) == (True, ["the same"])
     assert held_against(committed, finding(contrasted(0.12, 0.05))) == (True, ["inside the intervals"])
     assert held_against(committed, finding(contrasted(0.2, 0.05)))[0] is False
+    other = replace(committed, verdict="contradicted here")
+    assert held_against(committed, other) == (False, ["contradicted here, committed: shown here"])
     assert held_against(None, committed) == (False, ["nothing is committed"])
 
 
@@ -160,9 +193,13 @@ def test_the_committed_page_is_what_the_committed_numbers_say() -> None:
 def test_the_committed_verdicts_follow_from_the_committed_intervals() -> None:
     told = json.loads((DOCS / NUMBERS).read_text(encoding="utf-8"))["findings"]
     for name, each in told.items():
-        states = [
-            (state_of(one["says"], one["low"], one["high"]), one.get("jointly", True)) for one in each["contrasts"] if one["deciding"]
-        ]
+        states = []
+        for one in each["contrasts"]:
+            assert one["state"] == state_of(one["says"], one["low"], one["high"]), name
+            assert one["jointly"] is (
+                one["joint"] is None or state_of(one["says"], one["joint"]["low"], one["joint"]["high"]) == one["state"]
+            )
+            states += [Contrasted(**one).decided] * one["deciding"]
         assert each["verdict"] == verdict(CLAIMS[name], states), name
         wanted = [(one.terms, one.measure) for one in (*CLAIMS[name].deciding, *CLAIMS[name].beside)]
         assert [(one["terms"], one["measure"]) for one in each["contrasts"]] == wanted, f"{name}: run `mixray lab {name}`"
@@ -180,4 +217,4 @@ def test_the_committed_verdicts_follow_from_the_committed_intervals() -> None:
     ],
 )
 def test_a_contrast_is_told_in_few_words(terms: str, of: tuple[str, ...], told: str) -> None:
-    assert page.short(terms, of) == told
+    assert words.short(terms, of) == told
