@@ -89,6 +89,9 @@ def test_released_traces_by_name() -> None:
     long = parse(teachers={"long": "released-long", "short": "released-short"}).teachers["long"]
     assert isinstance(long, ImportedTeacher)
     assert (long.traces, long.columns.question, long.columns.response) == ("hf:UWNSL/MATH_training_split_long_cot", "problem", "solution")
+    mixed = parse(teachers={"long": "released-mix-long", "short": "released-short"}).teachers["long"]
+    assert isinstance(mixed, ImportedTeacher)
+    assert mixed.traces == "hf:UWNSL/Mix-Long_long_0.2_short_0.8"
 
 
 @pytest.mark.parametrize("name", TEACHERS)

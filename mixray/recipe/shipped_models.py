@@ -18,7 +18,6 @@ _LONG_TOKENS = 16384
 _SHORT_TOKENS = 4096
 # The model card: greedy decoding of these repeats itself without end, 0.5 to 0.7 is recommended.
 _R1_SAMPLING = {"temperature": 0.6, "top_p": 0.95}
-_IN_PAPER = "hf:UWNSL/MATH_training_split_"
 
 
 def _teacher(model: str, num_gpus: int, max_tokens: int = _SHORT_TOKENS, **more: Any) -> Mapping[str, Any]:
@@ -31,8 +30,8 @@ def _tiny_teacher(name: str) -> Mapping[str, Any]:
     return MappingProxyType({"model": f"tiny:{name}", "max_tokens": 512, "engine": {"max_model_len": 1024}})
 
 
-def _released(traces: str) -> Mapping[str, Any]:
-    return MappingProxyType({"traces": f"{_IN_PAPER}{traces}", "columns": {"question": "problem", "response": "solution"}})
+def _released(name: str) -> Mapping[str, Any]:
+    return MappingProxyType({"traces": f"hf:UWNSL/{name}", "columns": {"question": "problem", "response": "solution"}})
 
 
 # paper.md 2.2 (the paper's Table 4) and 1.3. 32B: 65 GB of weights on 4 x 48 GB leave room for a hundred long answers at once; two GPUs
@@ -58,10 +57,13 @@ TEACHERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # The tiny world's, which write what the laboratory teaches.
         **{f"tiny-{name}": _tiny_teacher(name) for name in ("long", "short", "large", "small")},
         # The paper's traces as published: of two teachers the problems that both solved, 5.38 k and 4.54 k.
-        "released-long": _released("long_cot"),
-        "released-short": _released("short_cot"),
-        "released-large": _released("distill_large_teacher"),
-        "released-small": _released("distill_small_teacher"),
+        "released-long": _released("MATH_training_split_long_cot"),
+        "released-short": _released("MATH_training_split_short_cot"),
+        "released-large": _released("MATH_training_split_distill_large_teacher"),
+        "released-small": _released("MATH_training_split_distill_small_teacher"),
+        # The mixes of these as published, a trace of one of the two for each problem.
+        "released-mix-long": _released("Mix-Long_long_0.2_short_0.8"),
+        "released-mix-large": _released("Mix-Large_large_0.2_small_0.8"),
     }
 )
 
