@@ -99,6 +99,26 @@ def test_the_service_serves_what_the_command_prints() -> None:
 # The head, and the nodes
 
 
+def accounts(name: str) -> dict[str, Any]:
+    """Return as whom each node type's machines run, by what Ray makes of the file: a head's own words stand over those Ray has for it."""
+    rays_own = {"serviceAccounts": [{"email": "ray-autoscaler-sa-v1"}], "IamInstanceProfile": {"Name": "ray-autoscaler-v1"}}
+    config = document(name)
+    kinds = {kind: dict(entry["node_config"]) for kind, entry in config["available_node_types"].items()}
+    kinds[config["head_node_type"]] = rays_own | kinds[config["head_node_type"]]
+    if config["provider"]["type"] == "gcp":
+        return {kind: node["serviceAccounts"][0]["email"].partition("@")[0] for kind, node in kinds.items()}
+    return {kind: node["IamInstanceProfile"]["Name"] for kind, node in kinds.items()}
+
+
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_the_head_alone_may_start_machines(name: str) -> None:
+    found = accounts(name)
+    assert found.pop("head") == "mixray-head"
+    assert set(found.values()) == {"mixray-node"}
+    readme = (FOLDER / "README.md").read_text()
+    assert all(f"`{account}`" in readme for account in ("mixray-head", "mixray-node"))
+
+
 @pytest.mark.parametrize("name", [*LAUNCHER, *KUBERAY])
 def test_the_head_does_no_work_and_nothing_else_is_up_before_it_is_asked_for(name: str) -> None:
     cluster = read_cluster(FOLDER / name)
