@@ -6,6 +6,8 @@ import copy
 import json
 import os
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ import pytest
 import yaml
 from cluster_files import BASE, FOLDER, KUBERAY, LAUNCHER, ROOT, document, documents, spec_of
 
-from mixray.clusters import read_cluster
-from mixray.recipe import Serve
+from mixray.clusters import fitted, read_cluster, stages_to_come
+from mixray.graph import build_graph
+from mixray.recipe import Serve, Train
+from mixray.recipe_file import load_recipe
 from mixray.serving import deploy
+from mixray.store import Store
 
 SCHEMAS = Path(os.environ.get("KUBERAY_SCHEMAS", ROOT.parent / "shared" / "kuberay"))
 
@@ -157,6 +162,82 @@ def test_pods_ask_for_what_they_may_take_and_are_looked_after(name: str) -> None
             assert "cloud.google.com/gke-accelerator" in pod["nodeSelector"]
 
 
+@pytest.mark.parametrize("name", KUBERAY)
+def test_what_is_not_of_a_spot_group_keeps_off_spot_nodes(name: str) -> None:
+    spec = spec_of(name)
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        if group["labels"].get("ray.io/market-type") == "spot":
+            assert pod["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
+            assert "affinity" not in pod
+        else:
+            wanted = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+            assert wanted == [{"matchExpressions": [{"key": "cloud.google.com/gke-spot", "operator": "NotIn", "values": ["true"]}]}]
+
+
+def test_pods_without_a_spot_machine_are_given_up_before_a_training_is() -> None:
+    """Ray reads its own name for it, and a node at the list price has as long again to come up."""
+    environment = {entry["name"]: entry["value"] for entry in spec_of("kuberay/raycluster.yaml")["autoscalerOptions"]["env"]}
+    told = "from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig as C; print(C().allocate_status_timeout_s)"
+    out = subprocess.run([sys.executable, "-c", told], env=os.environ | environment, capture_output=True, text=True, check=True).stdout
+    assert int(out) <= Train().node_wait_minutes * 60 / 2
+
+
+GI = 2**30
+
+
+def in_bytes(quantity: str) -> int:
+    assert quantity.endswith("Gi")
+    return int(quantity.removesuffix("Gi")) * GI
+
+
+@pytest.mark.parametrize("name", KUBERAY)
+def test_shared_memory_holds_rays_object_store(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import services, utils
+
+    spec = spec_of(name)
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        memory = in_bytes(pod["containers"][0]["resources"]["limits"]["memory"])
+        (shm,) = (volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "shm")
+        size = min(memory, in_bytes(shm))
+        monkeypatch.setattr(utils, "get_shared_memory_bytes", lambda size=size: size)
+        monkeypatch.setattr("ray._common.utils.get_system_memory", lambda memory=memory: memory)
+        given = group["rayStartParams"].get("object-store-memory")
+        store = utils.resolve_object_store_memory(memory, int(given) if given else None)
+        assert services.determine_plasma_store_config(store, str(tmp_path))[0] == "/dev/shm"
+        assert size - store >= 2 * 10**9, "NCCL and vLLM have nothing left"
+
+
+def pools(readme: str) -> dict[str, int]:
+    """Return the boot disk of each group's pool, in GB, as the README's table has them."""
+    rows = re.findall(r"^\| ([a-z, -]+) \| `.*? \| (\d+) GB \|", readme, re.MULTILINE)
+    return {group: int(size) for groups, size in rows for group in groups.split(", ")}
+
+
+@pytest.mark.parametrize("name", KUBERAY)
+def test_boot_disks_hold_what_pods_ask_for(name: str) -> None:
+    """Of a boot disk GKE keeps the smallest of half of it, 6 GB and 35 % of it, and 100 GB; and a tenth for evictions."""
+    disks = pools((FOLDER / "README.md").read_text())
+    spec = spec_of(name)
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        asked = in_bytes(group["template"]["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"])
+        disk = disks[group.get("groupName", "head")]
+        left = disk - min(disk / 2, 6 + 0.35 * disk, 100) - disk / 10
+        assert asked <= left * 10**9
+
+
+def test_the_operator_may_ask_whoever_installed_it() -> None:
+    (policy,) = (one for one in documents(BASE) if one["kind"] == "NetworkPolicy")
+    named = [
+        each["values"]
+        for rule in policy["spec"]["ingress"]
+        for source in rule["from"]
+        for each in source.get("podSelector", {}).get("matchExpressions", [])
+    ]
+    assert named == [["kuberay-operator", "kuberay"]], "Helm's name for it, and the kustomization's"
+
+
 def test_no_client_is_sent_to_a_pod_whose_students_still_load() -> None:
     for group in spec_of("kuberay/rayservice.yaml")["workerGroupSpecs"]:
         container = group["template"]["spec"]["containers"][0]
@@ -173,6 +254,16 @@ def test_every_node_has_a_price_and_the_prices_a_currency_and_a_place(name: str)
 
 
 # The words
+
+
+def test_the_readmes_way_off_spot_machines_leads_off_them(tmp_path: Path) -> None:
+    switches = re.findall(r"--set '([^']+on-demand[^']+)'", (FOLDER / "README.md").read_text())
+    assert switches
+    for switch in switches:
+        recipe = load_recipe("tiny", [switch, "teachers.long.num_gpus=4"])
+        stages = {stage.stage: stage for stage in stages_to_come(recipe, build_graph(recipe, Store(str(tmp_path))))}
+        for name in LAUNCHER:
+            assert fitted(stages["teacher long"], read_cluster(FOLDER / name)).nodes == {"worker": 1, "teacher": 1}
 
 
 def test_the_readme_names_files_that_are_there_and_places_the_files_have() -> None:
