@@ -28,8 +28,9 @@ DIFFER = (0.1, 0.2, 0.3, 0.4)
 
 
 def commands(block: str) -> list[list[str]]:
-    """Return the words of each line of a block, without a `&` at its end."""
-    return [[word for word in shlex.split(line, comments=True) if word != "&"] for line in block.splitlines() if line.strip()]
+    """Return the words of each line of a block, without what the shell keeps for itself: `</dev/null`, and a `&` at its end."""
+    kept = ("&", "</dev/null")
+    return [[word for word in shlex.split(line, comments=True) if word not in kept] for line in block.splitlines() if line.strip()]
 
 
 def read(program: Any, words: list[str]) -> None:

@@ -70,6 +70,16 @@ def test_the_files_a_line_names_are_there() -> None:
     parse_recipe(yaml.safe_load(guide.FILES["my.yaml"]), [])
 
 
+def test_what_is_sent_to_a_cluster_keeps_off_spot_machines_and_names_secrets_that_the_nodes_are_given() -> None:
+    sent = [words for block in guide.ELSEWHERE for words in guide.commands(block) if words[:2] == ["mixray", "submit"]]
+    readme = (guide.ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
+    given = set(guide.re.findall(r"^ +echo '(\w+)=\.\.\.' >> ~/\.ray/env", readme, guide.re.MULTILINE))
+    assert sent
+    for words in sent:
+        assert words[words.index("--driver-label") + 1] == "mixray/role=worker"
+        assert {words[place + 1] for place, word in enumerate(words) if word == "--secret"} <= given
+
+
 def test_links_lead_to_files() -> None:
     targets = guide.re.findall(r"\]\((?!https?://)([^)#]+)", guide.TEXT)
     assert len(targets) > 10

@@ -17,7 +17,8 @@ from mixray.training.watch import EXPORTED, Exported
 
 PACKAGE = Path(metrics.__file__).parent
 DASHBOARD = Path(__file__).parents[1] / "cluster" / "grafana" / "mixray.json"
-QUERIES = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel.get("targets", [])]
+PANELS = json.loads(DASHBOARD.read_text())["panels"]
+QUERIES = [target["expr"] for panel in PANELS for target in panel.get("targets", [])]
 
 
 def test_the_dashboard_draws_every_metric_and_no_other() -> None:
@@ -30,6 +31,14 @@ def test_the_dashboard_asks_by_tags_that_are_there() -> None:
         known = {tag for name, metric in METRICS.items() if metric.exported(name) in query for tag in metric.tags} | {RUN_TAG}
         asked = re.findall(r"(\w+)=~?\"", query) + [tag for tags in re.findall(r"by \(([\w, ]+)\)", query) for tag in tags.split(", ")]
         assert set(asked) <= known, query
+
+
+def test_a_panel_of_counts_says_that_they_go_with_their_processes() -> None:
+    summed = [
+        panel for panel in PANELS if any("_total" in each["expr"] and "rate(" not in each["expr"] for each in panel.get("targets", []))
+    ]
+    assert len(summed) > 3
+    assert all("it falls when one ends" in panel.get("description", "") for panel in summed)
 
 
 def said_in(path: Path) -> list[tuple[str, str, set[str]]]:

@@ -147,6 +147,22 @@ def test_spot_machines_come_first_and_the_same_ones_stand_behind_them(name: str)
         assert spot.per_hour < listed.per_hour
 
 
+@pytest.mark.parametrize("name", LAUNCHER)
+@pytest.mark.parametrize("part", ["head", "worker"])
+def test_nodes_have_the_variables_of_a_file_where_there_is_one(name: str, part: str, tmp_path: Path) -> None:
+    (command,) = (each for each in document(name)[f"{part}_start_ray_commands"] if "ray start" in each)
+    (mounted,) = (target for target, source in document(name)["file_mounts"].items() if source == "~/.ray/env")
+    (tmp_path / "ray").write_text('#!/bin/sh\necho "$HF_TOKEN/$RAY_AUTH_MODE"\n')
+    (tmp_path / "ray").chmod(0o755)
+    command = command.replace(mounted, str(tmp_path / "env")).replace("ulimit -n 65536", "true")
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    for text, told in ((None, "/token"), ("HF_TOKEN='made up'\nRAY_AUTH_MODE=disabled\n", "made up/token")):
+        if text is not None:
+            (tmp_path / "env").write_text(text)
+        out = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
+        assert out.stdout == f"{told}\n"
+
+
 @pytest.mark.parametrize("name", KUBERAY)
 def test_pods_ask_for_what_they_may_take_and_are_looked_after(name: str) -> None:
     spec = spec_of(name)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster_files import FOLDER, ROOT
+from cluster_files import FOLDER, LAUNCHER, ROOT, document
 
 DOCKERFILE = FOLDER / "Dockerfile"
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -63,6 +63,15 @@ def test_the_image_is_pinned_holds_no_secret_and_does_not_run_as_root() -> None:
         assert fault in image_faults(text.replace(*change)), change
 
 
+def test_ray_may_write_beside_what_is_mounted_into_the_image() -> None:
+    """Docker makes the folders that are missing above a mount as root."""
+    lines = instructions(DOCKERFILE.read_text())
+    as_ray = lines[lines.index(("USER", "1000:1000")) : [word for word, _ in lines].index("ENTRYPOINT")]
+    made = {folder for word, rest in as_ray if word == "RUN" and rest.startswith("mkdir -p ") for folder in rest.split()[2:]}
+    mounted = {str(Path(target).parent) for name in LAUNCHER for target in document(name)["file_mounts"]}
+    assert mounted | {"/home/ray/.cache/huggingface"} <= made
+
+
 @pytest.mark.parametrize("extra", ["cpu", "gpu"])
 def test_every_package_of_the_image_has_a_version(extra: str) -> None:
     lines = [line for line in (FOLDER / f"requirements-{extra}.txt").read_text().splitlines() if not line.startswith("#")]
@@ -90,3 +99,27 @@ def test_a_linter_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
 
 def test_a_linter_finds_nothing_in_the_script() -> None:
     assert linted("shellcheck", "--shell=bash", str(FOLDER / "local.sh")) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("starts", "answers", "told"), [(True, False, ""), (False, False, "no Ray cluster answers"), (True, True, "already")]
+)
+def test_the_script_says_whether_a_cluster_is_there(tmp_path: Path, starts: bool, answers: bool, told: str) -> None:
+    """With a ray and a curl that only pretend: one that starts, one that fails, and one where another answers at the port."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "ray").write_text(
+        f'#!/bin/sh\n[ "$1" = get-auth-token ] && exec touch {tmp_path}/token\necho it says why\n'
+        f"{f'touch {tmp_path}/up; exec sleep 60' if starts else 'exit 1'}\n"
+    )
+    (programs / "curl").write_text(f"#!/bin/sh\n{'exit 0' if answers else f'test -e {tmp_path}/up'}\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    script = f'source {FOLDER / "local.sh"}; echo "$? ${{RAY_API_SERVER_ADDRESS:-none}}"; mixray_cluster_stop 2>/dev/null'
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_API_SERVER_ADDRESS"} | {"TMPDIR": str(tmp_path)}
+    out = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert told in out.stderr
+    assert ("listens" in out.stdout, out.stdout.splitlines()[-1]) == (not told, "1 none" if told else "0 http://127.0.0.1:8265")
+    assert ("it says why" in out.stderr) == (not starts)
+    if not answers:
+        assert (tmp_path / "token").stat().st_mode & 0o077 == 0, "others can read the token"
