@@ -9,13 +9,26 @@ from typing import Annotated
 import typer
 
 from mixray.errors import MixrayError
+from mixray.recipe_file import refuse_credentials
 from mixray.store import Artefact
 from mixray.terminal import new_log_path
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a recipe file, or the name of a shipped one (`mixray recipes` lists them)")
 ]
-StorageOption = Annotated[str, typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix")]
+
+
+def _without_credentials(storage: str) -> str:
+    """Return a storage's address, which stands in job lists and logs; of one through another each is looked at."""
+    for address in storage.split("::"):
+        refuse_credentials(address, "--storage")
+    return storage
+
+
+StorageOption = Annotated[
+    str,
+    typer.Option("--storage", help="where artefacts lie: a folder, or a URL such as s3://bucket/prefix", callback=_without_credentials),
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one value of the recipe; repeatable")]
 AddressOption = Annotated[
     str | None, typer.Option(help="of the cluster's job server; RAY_API_SERVER_ADDRESS, RAY_ADDRESS or this machine's where unset")

@@ -111,16 +111,27 @@ def _whole(data: dict[str, Any], overrides: list[str]) -> Any:
 
 
 def _refuse_credentials(value: Any, key: str = "") -> None:
-    """Refuse an address with a name or a password in it, and do not repeat these."""
+    """Refuse addresses with a name or a password in them, wherever they stand in plain data."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     for name, each in items:
         _refuse_credentials(each, f"{key}.{name}" if key else str(name))
-    if isinstance(value, str) and (found := _CREDENTIALS.match(value)):
+    if isinstance(value, str):
+        refuse_credentials(value, key)
+
+
+def refuse_credentials(address: str, where: str) -> None:
+    """Refuse an address with a name or a password in it, and do not repeat these; other text is none of this one's business.
+
+    Raises:
+        RecipeError: it holds one.
+    """
+    if found := _CREDENTIALS.match(address):
         raise RecipeError(
-            f"An address holds a name or a password: {key}",
-            seen=f"{found['scheme'] or found['other']}…@{value[found.end() :]}",
-            rule="recipes, manifests and reports are shown to others",
-            do="name the variable that holds an endpoint's key with `key_env`; what other addresses need belongs into the environment",
+            f"An address holds a name or a password: {where}",
+            seen=f"{found['scheme'] or found['other']}…@{address[found.end() :]}",
+            rule="recipes, manifests, jobs and reports are shown to others",
+            do="name the variable that holds an endpoint's key with `key_env`; what other addresses need belongs into the environment, "
+            "as FSSPEC_SFTP_PASSWORD does for sftp://",
         )
 
 

@@ -197,6 +197,18 @@ def test_what_nobody_answers_is_told_in_one_message(tmp_path: Path, capsys: pyte
     assert "mixray: No job server answers" in told[0]
 
 
+@pytest.mark.parametrize("storage", ["sftp://me:SECRET@nas/runs", "simplecache::sftp://me:SECRET@nas/runs"])
+@pytest.mark.parametrize("command", [("submit", "tiny", "--address", "http://127.0.0.1:9"), ("plan", "tiny"), ("pool", "ls")])
+def test_a_storage_with_a_password_is_refused_and_not_repeated(
+    command: tuple[str, ...], storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job's storage stands in its command line and in every list of jobs."""
+    assert called(*command, "--storage", storage) == RecipeError.exit_code
+    told = "".join(capsys.readouterr())
+    assert "An address holds a name or a password: --storage; seen: sftp://…@nas/runs" in told
+    assert "SECRET" not in told
+
+
 def test_the_address_of_ray_client_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert called("jobs", "ls", "--address", "ray://127.0.0.1:10001") == ClusterError.exit_code
     assert "not a job server's; seen: ray://127.0.0.1:10001; rule: a job server is at the dashboard's port" in capsys.readouterr().err
