@@ -135,6 +135,15 @@ def test_ray_takes_every_environment_and_none_brings_another_ray(kind: str, tmp_
     assert environment.get("py_modules", [str(PACKAGE / "mixray")]) == [str(PACKAGE / "mixray")]
 
 
+def test_the_cpu_build_is_looked_for_where_it_lies_or_refused(tmp_path: Path) -> None:
+    installed = runtime_environment("uv", str(tmp_path), "cpu")["uv"]
+    assert [name for name in installed["packages"] if name.startswith("torch==")] == ["torch==2.13.0+cpu"]
+    assert RuntimeEnv(uv=installed)["uv"]["uv_pip_install_options"] == ["--no-cache", "--torch-backend=cpu"]
+    assert "uv_pip_install_options" not in runtime_environment("uv", str(tmp_path), "gpu")["uv"]
+    with pytest.raises(RecipeError, match=r"pip finds no CPU build of torch.*--env uv"):
+        runtime_environment("pip", str(tmp_path), "cpu")
+
+
 def test_secrets_are_names_and_a_value_is_sent_only_when_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_value")
     assert "hf_value" not in str(runtime_environment("baked", str(tmp_path), secrets=["HF_TOKEN"]))

@@ -43,7 +43,7 @@ def runtime_environment(
         sent: names of variables whose values are sent from here.
 
     Raises:
-        RecipeError: a variable to be sent is not set here.
+        RecipeError: a variable to be sent is not set here, or the build cannot be installed in this way.
     """
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **_values(sent)}
     if secrets:
@@ -51,8 +51,17 @@ def runtime_environment(
     environment: dict[str, Any] = {"working_dir": working_dir, "env_vars": variables}
     if kind == "baked":
         return environment
+    if (kind, extra) == ("pip", "cpu"):
+        raise RecipeError(
+            "pip finds no CPU build of torch",
+            seen="--env pip --extra cpu",
+            rule="it lies on PyTorch's own index, which uv knows and pip does not",
+            do="pass --env uv, or have mixray in the nodes' image (--env baked)",
+        )
     packages = requirements(extra)
-    installed: Any = packages if kind == "pip" else {"packages": packages}
+    # The first option is Ray's own, which it leaves out where others are given.
+    options = {"uv_pip_install_options": ["--no-cache", "--torch-backend=cpu"]} if extra == "cpu" else {}
+    installed: Any = packages if kind == "pip" else {"packages": packages, **options}
     return environment | {"py_modules": [str(Path(__file__).parents[1])], kind: installed}
 
 
