@@ -26,15 +26,15 @@ class OnCluster:
     taken: list[Fitted]
 
     @classmethod
-    def of(cls, recipe: Recipe, graph: Graph, path: str) -> OnCluster:
-        """Hold what is to come of a run against a cluster file.
+    def of(cls, recipe: Recipe, graph: Graph, path: str, is_reported: bool) -> OnCluster:
+        """Hold what is to come of a run against a cluster file; `is_reported` says that its report is there.
 
         Raises:
             ClusterError: the file describes no cluster.
         """
         from mixray import clusters
 
-        cluster, needs = clusters.read_cluster(path), clusters.stages_to_come(recipe, graph)
+        cluster, needs = clusters.read_cluster(path), clusters.stages_to_come(recipe, graph, is_reported)
         return cls(cluster, needs, [clusters.fitted(stage, cluster) for stage in needs])
 
     @property

@@ -72,7 +72,11 @@ def plan(
     graph = build_graph(loaded, Store(storage))
     rows = [{"stage": stage, "artefact": item.label, "done": item.is_done()} for stage, item in graph.artefacts()]
     needed = needs(loaded, graph)
-    on = OnCluster.of(loaded, graph, cluster) if cluster else None
+    on = None
+    if cluster:
+        from mixray.pipeline import report_of
+
+        on = OnCluster.of(loaded, graph, cluster, report_of(loaded, graph, Store(storage)).is_done())
     if as_json:
         told = {"recipe": loaded.name, "artefacts": rows, "needs": needed.as_json()}
         print(json.dumps(told | ({"cluster": on.as_json()} if on else {}), indent=2))

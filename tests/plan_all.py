@@ -28,7 +28,7 @@ def planned(recipe: str, storage: str, clusters: list[str]) -> Iterator[tuple[st
     loaded = load_recipe(recipe)
     graph = build_graph(loaded, Store(storage))
     for cluster in others:
-        on = OnCluster.of(loaded, graph, cluster)
+        on = OnCluster.of(loaded, graph, cluster, is_reported=False)
         try:
             on.check()
         except ClusterError as error:

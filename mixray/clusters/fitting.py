@@ -47,24 +47,24 @@ def _dearest(kind: NodeType) -> tuple[float, ...]:
 
 
 class _Nodes:
-    """Nodes that are up, filled place by place."""
+    """Nodes that are up, filled place by place; the head always is, and has room where it was given CPUs or GPUs."""
 
     def __init__(self, cluster: Cluster, order: Order) -> None:
         self.cluster, self.order = cluster, order
-        self.up: list[tuple[NodeType, dict[str, float]]] = []
+        self.up: list[tuple[NodeType, dict[str, float]]] = [(cluster.head, dict(cluster.head.resources))]
         self.count: Counter[str] = Counter()
 
     def place(self, demand: Demand) -> bool:
         """Find one place: on a node that is up, or on a new one; as Ray does, not on GPU nodes for what needs none, if there are others."""
-        kinds = [kind for kind in self.cluster.workers if fits_alone(kind, demand)]
+        kinds = [kind for kind in (self.cluster.head, *self.cluster.workers) if fits_alone(kind, demand)]
         if not dict(demand.bundle)["GPU"]:
             kinds = [kind for kind in kinds if not kind.resources["GPU"]] or kinds
         for kind, left in self.up:
             if kind in kinds and all(left[name] + _ROUNDING >= amount for name, amount in demand.bundle):
                 self._take(left, demand)
                 return True
-        for kind in sorted(kinds, key=self.order):
-            if self.count[kind.name] < kind.most and len(self.up) < self.cluster.most:
+        for kind in sorted((kind for kind in kinds if kind in self.cluster.workers), key=self.order):
+            if self.count[kind.name] < kind.most and self.count.total() < self.cluster.most:
                 self.up.append((kind, dict(kind.resources)))
                 self.count[kind.name] += 1
                 self._take(self.up[-1][1], demand)
@@ -77,7 +77,7 @@ class _Nodes:
 
     def per_hour(self) -> float | None:
         """What all of them cost, with the head."""
-        prices = [self.cluster.head.per_hour, *(kind.per_hour for kind, _ in self.up)]
+        prices = [kind.per_hour for kind, _ in self.up]
         return None if None in prices else sum(price for price in prices if price is not None)
 
 
@@ -115,10 +115,14 @@ def _filled(demands: Sequence[Demand], cluster: Cluster, order: Order, wanted: C
 def _why_not(demand: Demand, num_placed: int, cluster: Cluster) -> str:
     where = f"{demand.what}: {demand.fewest} x ({demand.told})"
     change = f"lower or change {demand.key}" if demand.key else "add nodes"
-    if any(fits_alone(kind, demand) for kind in cluster.workers):
-        kinds = ", ".join(f"{kind.name} (at most {kind.most})" for kind in cluster.workers if fits_alone(kind, demand))
-        return f"{where} finds room for {num_placed} on {kinds}, with at most {cluster.most} nodes in all: raise max_workers, or {change}"
-    reasons = "; ".join(_lacks(kind, demand) for kind in cluster.workers) or "there are no node types but the head"
+    on_head = [cluster.head] if any(cluster.head.resources.values()) else []
+    kinds = [
+        f"{kind.name} (at most {1 if kind in on_head else kind.most})" for kind in (*on_head, *cluster.workers) if fits_alone(kind, demand)
+    ]
+    if kinds:
+        most = f"with at most {cluster.most} nodes in all" + (" beside the head" if on_head else "")
+        return f"{where} finds room for {num_placed} on {', '.join(kinds)}, {most}: raise max_workers, or {change}"
+    reasons = "; ".join(_lacks(kind, demand) for kind in (*on_head, *cluster.workers)) or "there are no node types but the head"
     return f"{where} fits no node type: {reasons}: {change}, or add such a node type"
 
 

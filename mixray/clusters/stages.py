@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mixray.engine import STUDENT_CPU_SHARE
 from mixray.graph import Graph
@@ -60,14 +60,15 @@ DRIVER = _demand("driver", {"CPU": 1}, Placed(), 1, 1, "")
 _READING = _demand("reading", {"CPU": 1}, Placed(), 1, _READERS, "")
 
 
-def stages_to_come(recipe: Recipe, graph: Graph) -> list[StageNeeds]:
-    """Return the stages that have something left to make, in their order."""
+def stages_to_come(recipe: Recipe, graph: Graph, is_reported: bool = True) -> list[StageNeeds]:
+    """Return the stages that have something left to make, in their order; the report, where it is not there, needs the driver alone."""
     found = [
         *_asking(recipe, graph),
         *_mixing(graph),
-        *_training(graph),
+        *_training(recipe, graph),
         *_examining(recipe, graph),
         *_reading_again(recipe, graph),
+        *([] if is_reported else [("report", [])]),
     ]
     return [StageNeeds(stage, (DRIVER, *demands)) for stage, demands in found]
 
@@ -101,18 +102,35 @@ def _mixing(graph: Graph) -> Found:
         yield "mixtures", counting
 
 
-def _training(graph: Graph) -> Found:
-    """Return the trainings to come; those of one setting are told once, as many at most as there are arms of it at once."""
+def _training(recipe: Recipe, graph: Graph) -> Found:
+    """Return the trainings to come; those of one setting are told once, with what is trained beside them where several arms are at once."""
+    waiting = [(arm.mix, arm.mix.train) for arm in graph.arms if arm.mix and arm.trained and not arm.trained.is_done()]
+    trains = [train for _, train in waiting]
     seen: list[Train] = []
-    waiting = [arm.mix.train for arm in graph.arms if arm.mix and arm.trained and not arm.trained.is_done()]
-    for arm in graph.arms:
-        if arm.mix is None or arm.trained is None or arm.trained.is_done() or arm.mix.train in seen:
+    for mix, train in waiting:
+        if train in seen:
             continue
-        train = arm.mix.train
         seen.append(train)
-        stage = "train" if arm.mix.matched else f"train {arm.mix.name}"
+        own = min(recipe.train.arms_at_once, trains.count(train))
+        beside = sorted((other for other in trains if other != train), key=_largest, reverse=True)[: recipe.train.arms_at_once - own]
         fewest, most = train.workers
-        yield stage, [_demand("workers", of_worker(train), train, fewest, most * min(train.arms_at_once, waiting.count(train)), "train")]
+        workers = _demand("workers", of_worker(train), train, fewest, most * own, "train")
+        yield "train" if mix.matched else f"train {mix.name}", [workers, *_beside(beside)]
+
+
+def _largest(train: Train) -> list[float]:
+    """Return what one training takes at most, GPUs first."""
+    size = of_worker(train)
+    return [size.get(name, 0) * train.workers[1] for name in ("GPU", "CPU")]
+
+
+def _beside(trains: list[Train]) -> Iterator[Demand]:
+    """Return places that other trainings take while there is room; they wait where there is none."""
+    alike: dict[Demand, int] = {}
+    for train in trains:
+        one = _demand("workers of other arms", of_worker(train), train, 0, 1, "train")
+        alike[one] = alike.get(one, 0) + train.workers[1]
+    return (replace(one, most=most) for one, most in alike.items())
 
 
 def _examining(recipe: Recipe, graph: Graph) -> Found:

@@ -10,12 +10,13 @@ import pytest
 import yaml
 from command_line import called
 
+from mixray import pipeline
 from mixray.clusters import Cluster, NodeType, fitted, read_cluster, stages_to_come
-from mixray.clusters.stages import Demand, StageNeeds
+from mixray.clusters.stages import DRIVER, Demand, StageNeeds
 from mixray.errors import ClusterError
 from mixray.graph import build_graph
 from mixray.recipe_file import load_recipe
-from mixray.store import Store
+from mixray.store import Artefact, Store
 
 FOLDER = Path(__file__).parents[2] / "cluster"
 ON_GPUS = [
@@ -129,6 +130,36 @@ def test_a_recipe_that_cannot_fit_ends_with_1_and_says_what_to_change(tmp_path: 
     assert not json.loads(capsys.readouterr().out)["cluster"]["fits"]
 
 
+def test_a_run_of_which_the_report_alone_is_missing_needs_the_drivers_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def commit(artefact: Artefact) -> None:
+        with artefact.staging() as staging:
+            staging.outcome = {"num_problems": 1}
+
+    recipe, store = load_recipe("tiny"), Store(str(tmp_path))
+    graph = build_graph(recipe, store)
+    for _, artefact in graph.artefacts():
+        commit(artefact)
+    assert [(stage.stage, stage.demands) for stage in stages_to_come(recipe, graph, is_reported=False)] == [("report", (DRIVER,))]
+    command = ["plan", "tiny", "--storage", str(tmp_path), "--cluster", str(FOLDER / "aws.yaml")]
+    assert called(*command, "--json") == 0
+    assert [stage["nodes"] for stage in json.loads(capsys.readouterr().out)["cluster"]["stages"]] == [{"worker": 1}]
+    commit(pipeline.report_of(recipe, graph, store))
+    assert called(*command) == 0
+    assert "asks mixray for no node" in capsys.readouterr().out
+
+
+def test_a_head_with_cpus_is_a_node_like_others() -> None:
+    alone = Cluster("alone", NodeType("head", {"CPU": 4, "GPU": 1}, {}, 0, 0, 2.0), (), 0)
+    stage = taken(asks(1, 1, 1), asks(0, 2, 2), cluster=alone)
+    assert (stage.problems, stage.nodes, stage.per_hour) == ((), {}, 2.0)
+    (problem,) = taken(asks(1, 2, 2), cluster=alone).problems
+    assert "finds room for 1 on head (at most 1), with at most 0 nodes in all beside the head" in problem
+    (problem,) = taken(asks(2, 1, 1), cluster=alone).problems
+    assert "fits no node type: head has 1 GPU" in problem
+    both = Cluster("both", alone.head, (CPU,), 1)
+    assert taken(asks(0, 4, 4), cluster=both).nodes == {"cpu": 1}, "what needs no GPU keeps off the head that has one"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -166,3 +197,25 @@ def test_arms_trained_side_by_side_take_nodes_for_as_many_as_there_are(tmp_path:
     assert demanded() == (2, 3)
     assert demanded("train.arms_at_once=2") == (2, 6)
     assert demanded("train.arms_at_once=9") == (2, 9), "there are three arms"
+
+
+def test_arms_of_other_settings_are_trained_beside_and_counted(tmp_path: Path) -> None:
+    """mix-0.2 departs, with larger workers; the others go beside it while there is room, and wait where there is none."""
+
+    def told(*overrides: str) -> dict[str, list[tuple[str, float, int, int]]]:
+        recipe = load_recipe("tiny", ["train.workers=[2,3]", "train.departures={mix-0.2: {epochs: 1}}", *overrides])
+        stages = stages_to_come(recipe, build_graph(recipe, Store(str(tmp_path))))
+        return {
+            stage.stage: [(each.what, dict(each.bundle)["CPU"], each.fewest, each.most) for each in stage.demands if each.what != "driver"]
+            for stage in stages
+            if stage.stage.startswith("train")
+        }
+
+    size = told()["train"][0][1]
+    own, beside = "workers", "workers of other arms"
+    assert told() == {"train": [(own, size, 2, 3)], "train mix-0.2": [(own, size, 2, 3)]}
+    assert told("train.arms_at_once=2") == {"train": [(own, size, 2, 6)], "train mix-0.2": [(own, size, 2, 3), (beside, size, 0, 3)]}
+    assert told("train.arms_at_once=9") == {
+        "train": [(own, size, 2, 6), (beside, size, 0, 3)],
+        "train mix-0.2": [(own, size, 2, 3), (beside, size, 0, 6)],
+    }
