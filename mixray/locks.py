@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixray import steady
 from mixray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def _lease(store: Store, path: str, deadline: float | None) -> Iterator[None]:
     finally:
         _held.pop(path, None)
         ended.set()
-        renewer.join()
-        with contextlib.suppress(Exception):  # a courtesy: a lease runs out by itself, and what the block came to must be told
+        renewer.join(steady.BRIEF_SECONDS)  # a storage that is away holds it
+        with steady.briefly(), contextlib.suppress(Exception):  # a courtesy: a lease runs out, and what the block came to must be told
             fence.check()
             _write(fence, released=True)
 

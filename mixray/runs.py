@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from mixray.errors import MixrayError, by_interrupt
+from mixray import steady
+from mixray.errors import by_interrupt
 from mixray.ids import attempt_id, run_id
 from mixray.progress import Display
 from mixray.session import drives_on_head, ray_session
@@ -54,15 +55,16 @@ def _recorded(store: Store, recipe: str, display: Display) -> Iterator[None]:
         stages = [{"stage": name, "began": line.began_at, **line.now} for name, line in list(display.at_work.items())]
         told = json.dumps(record | {"seen": time.time(), "stages": stages}, default=str)
         try:
-            store.put(path, told.encode())
-        except (MixrayError, OSError) as error:  # whatever is wrong with the storage, the stages tell it better
+            with steady.briefly():
+                store.put(path, told.encode())
+        except Exception as error:  # whatever is wrong with the storage, in its own words or ours, the stages tell it better
             log.info("a run's record cannot be written: %s", error)
 
     def beat() -> None:
         while not ended.wait(BEAT_SECONDS):
             say()
 
-    with contextlib.suppress(OSError):
+    with steady.briefly(), contextlib.suppress(Exception):  # as in `say`
         store.fs.makedirs(posixpath.dirname(path), exist_ok=True)
     say()
     beating = threading.Thread(target=beat, daemon=True, name="mixray-record")

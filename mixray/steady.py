@@ -5,48 +5,46 @@ of this machine is given as it is. What will not pass (no permission, no bucket,
 
 Two layers. The filesystem's own retries, where it has any, take each request: S3's are set here, GCS and Azure come with theirs. Around
 them whole operations are repeated, after a pause that doubles and is drawn at random, until `GIVE_UP_SECONDS` have gone by; then StoreError
-says so. Reads through an open file are repeated as well, so also those of pyarrow, Ray Data and Ray Train. Writes through an open file have
-the filesystem's own retries alone, because half of one cannot be taken back: mixray writes whole files (`pipe_file`, `put_file`).
+says so. No try of one takes longer than `OPERATION_SECONDS`, since filesystems have waits without an end. Reads through an open file are
+repeated as well, so also those of pyarrow, Ray Data and Ray Train. Writes through an open file have the filesystem's own retries alone,
+because half of one cannot be taken back: mixray writes whole files (`pipe_file`, `put_file`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
+import inspect
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import fsspec
 
 from mixray.errors import StoreError
+from mixray.passing import answer, causes, passes
 
 GIVE_UP_SECONDS = 120.0
+OPERATION_SECONDS = 300.0
+"""What mixray reads and writes whole takes less on any line that could train anything. S3's PUT waits for "100 Continue" without an end."""
+BRIEF_SECONDS = 5.0
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.25, 10.0
 
 # What `botocore` does with a request before s3fs hears of it: "standard" repeats 5xx, throttling and lost connections, with jitter.
-S3_REQUESTS = {"retries": {"mode": "standard", "total_max_attempts": 4}, "connect_timeout": 10, "read_timeout": 60}
+S3_REQUESTS = {"retries": {"mode": "standard", "total_max_attempts": 4}, "connect_timeout": 10, "read_timeout": 30}
 S3_RETRIES = 2  # s3fs repeats each of those again, five times where nobody says otherwise: minutes for one request to a dead server
 
 S3, GCS = ("s3", "s3a"), ("gs", "gcs")
 REPEATED = {
-    "info", "ls", "find", "cat_file", "tail", "checksum", "modified", "pipe_file", "put_file", "get_file", "cp_file", "rm_file", "rm",
-    "mkdir", "makedirs",
+    "info", "ls", "find", "glob", "cat_file", "tail", "checksum", "modified", "pipe_file", "put_file", "get_file", "cp_file", "rm_file",
+    "rm", "mkdir", "makedirs",
 }  # fmt: skip
-# A repeated one finds its work done where the answer to the first was lost.
+BOUNDED = {"info", "ls", "find", "cat_file", "pipe_file", "rm_file"}
+# One that is repeated, here or within the filesystem, finds its work done where the answer to the first was lost.
 REMOVALS = {"rm_file", "rm"}
-PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504, 509}
-PASSING_CODES = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown", "InternalError", "Throttling"}
-PASSING_ERRNO = {errno.EBUSY, errno.ETIMEDOUT, errno.EPIPE, errno.EHOSTUNREACH, errno.ENETUNREACH, getattr(errno, "EREMOTEIO", 0)}
-# By package and name, so that none of the packages need be there.
-PASSING_ERRORS = {
-    "aiohttp.ClientError", "azure.ServiceRequestError", "azure.ServiceResponseError", "botocore.HTTPClientError",
-    "botocore.IncompleteReadError", "botocore.ResponseParserError", "google.TransportError", "http.IncompleteRead",
-    "requests.ConnectionError", "requests.Timeout", "requests.ChunkedEncodingError", "urllib3.HTTPError",
-}  # fmt: skip
-FOR_EVER = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, StoreError)
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -73,9 +71,24 @@ def _options(protocol: str) -> dict[str, Any]:
         return {}
     fresh = {"use_listings_cache": False}  # what another process has just written is there
     if protocol in GCS:
-        return fresh
+        import aiohttp  # gcsfs' own; by itself it waits without end
+
+        return fresh | {"requests_timeout": aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)}
     own = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})  # what the user's environment says of fsspec goes first
     return fresh | {"config_kwargs": {**S3_REQUESTS, **own}}
+
+
+_PATIENCE: ContextVar[float] = ContextVar("patience", default=math.inf)
+
+
+@contextlib.contextmanager
+def briefly() -> Iterator[None]:
+    """Give what is asked of a storage during the block a few seconds only: for courtesies, of which nothing depends on any."""
+    token = _PATIENCE.set(BRIEF_SECONDS)
+    try:
+        yield
+    finally:
+        _PATIENCE.reset(token)
 
 
 class Steady:
@@ -101,7 +114,9 @@ class Steady:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.fs, name)
-        return functools.partial(repeated, self.fs, name, found) if name in REPEATED else found
+        if name not in REPEATED:
+            return found
+        return functools.partial(repeated, self.fs, name, _bounded(found) if name in BOUNDED else found)
 
     def exists(self, path: str) -> bool:
         """Whether there is something; fsspec's own takes every error for a no."""
@@ -123,11 +138,24 @@ class Steady:
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         """Open a file; what is read from it is asked for again where it fails."""
+        if "gs" in self.fs.protocol and mode.startswith("r"):
+            options.setdefault("cache_type", "readahead")  # its own kind of cache asks past `fetcher`
         file = repeated(self.fs, "open", self.fs.open, path, mode, **options)
         cache = getattr(getattr(file, "buffer", file), "cache", None)  # text lies in a wrapper
         if cache is not None and getattr(cache, "fetcher", None) is not None:
             cache.fetcher = functools.partial(repeated, self.fs, "read", cache.fetcher, told=path)
         return file
+
+
+def _bounded(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an operation with an end to each try, where fsspec runs it on its loop: it takes `timeout` for itself."""
+    if not inspect.iscoroutinefunction(getattr(operation, "__wrapped__", None)):
+        return operation
+
+    def within(*args: Any, **options: Any) -> Any:
+        return operation(*args, timeout=min(OPERATION_SECONDS, _PATIENCE.get()), **options)
+
+    return within
 
 
 def repeated(fs: Any, name: str, operation: Callable[..., Any], *args: Any, told: str = "", **options: Any) -> Any:
@@ -142,7 +170,7 @@ def repeated(fs: Any, name: str, operation: Callable[..., Any], *args: Any, told
             return operation(*args, **options)
         except Exception as error:
             tries += 1
-            if tries > 1 and name in REMOVALS and isinstance(error, FileNotFoundError):
+            if name in REMOVALS and isinstance(error, FileNotFoundError):
                 return None
             path = told or next((str(arg) for arg in args if isinstance(arg, str)), "")
             seconds = time.monotonic() - began
@@ -150,7 +178,7 @@ def repeated(fs: Any, name: str, operation: Callable[..., Any], *args: Any, told
                 _refuse_what_never_works(error, path)
                 raise
             pause = random.uniform(0.5, 1) * min(MOST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(tries, 30))
-            if seconds + pause > GIVE_UP_SECONDS:
+            if seconds + pause > min(GIVE_UP_SECONDS, _PATIENCE.get()):
                 raise StoreError(
                     "The storage does not answer", seen=f"{name} {path}: {_words(error)}", rule=f"tried {tries} times in {seconds:.0f} s",
                     do="look at the storage and the way to it, then run again: what was committed or kept is there",
@@ -159,64 +187,20 @@ def repeated(fs: Any, name: str, operation: Callable[..., Any], *args: Any, told
             fs.invalidate_cache()
 
 
-def passes(error: BaseException) -> bool:
-    """Whether an error may be gone the next time."""
-    for each in _causes(error):
-        code, status = _answer(each)
-        if code in PASSING_CODES:
-            return True
-        if status is not None:
-            return status in PASSING_STATUS
-        if isinstance(each, FOR_EVER):
-            return False
-        if isinstance(each, TimeoutError | ConnectionError) or (isinstance(each, OSError) and each.errno in PASSING_ERRNO):
-            return True
-        if any(f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in PASSING_ERRORS for kind in type(each).__mro__):
-            return True
-    return False
-
-
-def is_there_already(error: BaseException) -> bool:
-    """Whether a file could not be made because there is one."""
-    return any(isinstance(each, FileExistsError) or _answer(each) in (("PreconditionFailed", 412), (None, 412)) for each in _causes(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield what the error was made from first: a filesystem's own words for it tell less."""
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__
-    yield from reversed(chain)
-
-
-def _answer(error: BaseException) -> tuple[str | None, int | None]:
-    """Return the code and the HTTP status a server gave, where the error tells them."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):  # botocore's
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return response.get("Error", {}).get("Code"), int(status) if status else None
-    for name in ("status", "status_code", "code"):  # aiohttp's, azure's, gcsfs'
-        with contextlib.suppress(TypeError, ValueError):
-            status = int(getattr(error, name, 0))
-            if 100 <= status < 600:
-                return None, status
-    return None, None
-
-
 def _refuse_what_never_works(error: Exception, path: str) -> None:
     """Say what a user can mend; other lasting errors (a file that is not there) are the caller's.
 
     Raises:
         StoreError: the storage will not have us.
     """
-    codes = {_answer(each)[0] for each in _causes(error)}
+    codes = {answer(each)[0] for each in causes(error)}
     if "NoSuchBucket" in codes:
         raise StoreError(
             "The storage is not there", seen=path, rule="its bucket exists", do="make the bucket or check --storage"
         ) from error
     unknown = type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
-    if unknown or isinstance(error, PermissionError):
+    forbidden = type(error) is OSError and str(error).startswith("Forbidden")  # gcsfs' word for 403
+    if unknown or forbidden or isinstance(error, PermissionError):
         raise StoreError(
             "The storage does not let us in", seen=f"{path}: {_words(error)}", rule="what runs may list, read, write and remove there",
             do="check the credentials in the environment of every node, and the bucket's policy",

@@ -34,9 +34,10 @@ from mixray.commits import MANIFEST
 from mixray.committed import ArtefactFolder
 from mixray.disk import create_whole, disk_errors_explained, is_shared, write_whole
 from mixray.locks import POLL_SECONDS, Fence, FencedOut, exclusive, held
+from mixray.passing import is_there_already
 from mixray.rows import digest
 from mixray.staging import Staging
-from mixray.steady import filesystem, is_local, is_there_already
+from mixray.steady import filesystem, is_local
 from mixray.versions import made_with
 
 FORMAT = 1

@@ -12,7 +12,8 @@ FLOOR = {
     "commits", "copies", "disk", "errors", "fields", "files", "rows", "recipe", "recipe_file", "locks", "staging", "steady", "store",
     "chat",
     "completions", "form", "models", "session", "progress", "quarantine", "ray_data", "threads", "shelf", "export", "hub", "engine",
-    "forward", "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement", "ids", "metrics", "runs",
+    "passing", "forward",
+    "card", "versions", "terminal", "certificates", "committed", "naming", "reply", "placement", "ids", "metrics", "runs",
     "functions", "judged",
 }  # fmt: skip
 STAGES = {"problems", "teachers", "verify", "overlaps", "mixing", "training", "serving", "evaluation", "shifts", "report"}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import pickle
+import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import botocore.exceptions
 import fsspec
 import pyarrow as pa
 import pytest
 from flaky_s3 import FAILURES, FlakyS3, flaky_s3
 from test_store import ROWS, make
 
-from mixray import steady
+from mixray import passing, steady
 from mixray.errors import StoreError
 from mixray.evaluation.client import StudentAnswer
 from mixray.evaluation.exam import Name
@@ -97,13 +100,66 @@ def test_a_dead_storage_ends_in_one_message_in_bounded_time(
     monkeypatch.setattr(steady, "GIVE_UP_SECONDS", 2.0)
     artefact = make(flaky_store)
     flaky.always = 503
-    if gone == "nobody listens":
-        flaky.shutdown()
-        flaky.server_close()
+    if gone == "nobody listens":  # a store of its own: connections that are open outlive the port
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": "http://127.0.0.1:1"})
+        artefact = Store(flaky_store.url).artefact("pools", "long", {"value": 1})
     began = time.monotonic()
     with pytest.raises(StoreError, match=r"does not answer; seen: .*; rule: tried \d+ times in \d+ s; do: .*run again"):
         artefact.is_done()
     assert time.monotonic() - began < 40
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("operation", ["cat_file", "pipe_file"])
+def test_a_storage_that_says_nothing_holds_nobody_for_ever(
+    operation: str, silent: str, object_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steady, "OPERATION_SECONDS", 2)
+    monkeypatch.setattr(steady, "GIVE_UP_SECONDS", 1.0)
+    monkeypatch.setitem(fsspec.config.conf, object_store.url.partition(":")[0], {"endpoint_url": silent})
+    store = Store(object_store.url)
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="does not answer"):
+        getattr(store.fs, operation)(f"{store.root}/file", *([b"x"] if operation == "pipe_file" else []))
+    assert time.monotonic() - began < 20
+
+
+def test_a_courtesy_waits_a_few_seconds_for_a_dead_storage(flaky: FlakyS3, flaky_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady, "BRIEF_SECONDS", 1.0)
+    flaky.always = 503
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="does not answer"), steady.briefly():
+        flaky_store.fs.cat_file(f"{flaky_store.root}/file")
+    assert time.monotonic() - began < 20
+
+
+def test_what_is_gone_already_is_removed(object_store: Store) -> None:
+    object_store.fs.rm_file(f"{object_store.root}/nothing")
+    object_store.fs.rm(f"{object_store.root}/nothing", recursive=True)
+
+
+def test_a_read_through_an_open_file_is_asked_for_again(object_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{object_store.root}/file"
+    object_store.put(path, b"0123456789")
+    with object_store.fs.open(path) as file:
+        ask, failures = type(file)._fetch_range, iter([OSError(errno.EBUSY, "busy")])
+
+        def fetch(self: Any, start: int, end: int) -> bytes:
+            for error in failures:
+                raise error
+            return bytes(ask(self, start, end))
+
+        monkeypatch.setattr(type(file), "_fetch_range", fetch)
+    with object_store.fs.open(path) as file:
+        file.seek(5)
+        assert file.read() == b"56789"
+    assert next(failures, None) is None
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -122,8 +178,20 @@ def test_a_bucket_that_is_not_there_is_told_as_such(s3_store: Store) -> None:
         missing.put(f"{missing.root}/file", b"x")
 
 
+def test_what_google_forbids_is_told_as_such() -> None:
+    def refuse() -> None:
+        raise OSError("Forbidden: bucket/file\nno access")
+
+    with pytest.raises(StoreError, match="does not let us in"):
+        steady.repeated(None, "cat_file", refuse)
+
+
 class Forbidden(Exception):
     status = 403
+
+
+class Refreshing(Exception):
+    retryable = True
 
 
 @pytest.mark.parametrize(
@@ -133,6 +201,9 @@ class Forbidden(Exception):
         (ConnectionResetError(), True),
         (OSError(errno.EBUSY, "SlowDown"), True),
         (OSError(errno.EINVAL, "BadDigest"), False),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://away"), True),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url="http://away"), True),
+        (Refreshing(), True),
         (FileNotFoundError(), False),
         (PermissionError(), False),
         (Forbidden(), False),
@@ -141,7 +212,7 @@ class Forbidden(Exception):
     ids=lambda value: repr(value),
 )
 def test_what_may_pass(error: Exception, may_pass: bool) -> None:
-    assert steady.passes(error) == may_pass
+    assert passing.passes(error) == may_pass
 
 
 def test_only_one_of_many_makes_a_file_where_the_storage_says_so(object_store: Store, store: Store) -> None:

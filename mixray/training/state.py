@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mixray.errors import StoreError, TrainingError
+from mixray import steady
+from mixray.errors import TrainingError
 from mixray.store import Store
 from mixray.training.plan import Plan
 
@@ -76,8 +77,9 @@ def last_record(store: Store, work_path: str) -> dict[str, Any] | None:
     storage is away, the workers say so.
     """
     try:
-        record: dict[str, Any] = json.loads(store.fs.tail(f"{work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
-    except (OSError, ValueError, IndexError, StoreError):
+        with steady.briefly():
+            record: dict[str, Any] = json.loads(store.fs.tail(f"{work_path}/{RECORDS}", TAIL_BYTES).splitlines()[-1])
+    except Exception:  # filesystems have errors of their own
         return None
     return record
 

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from mixray import steady
-from mixray.errors import TrainingError
+from mixray.errors import StoreError, TrainingError
 from mixray.recipe import Train
 from mixray.store import Store
 from mixray.training import state, watch
@@ -84,8 +85,10 @@ def test_the_last_step_is_shown_whenever_it_is_looked_at_also_while_the_file_is_
 
 def test_what_is_shown_ends_nothing_where_the_storage_is_away(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steady, "GIVE_UP_SECONDS", 0.0)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody listens
-    away = Store(s3_store.url.replace("/runs", "/away"))
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": "http://127.0.0.1:1"})  # nobody listens
+    away = Store(s3_store.url)
+    with pytest.raises(StoreError, match="does not answer"):
+        away.fs.cat_file(f"{away.root}/file")
     assert state.last_record(away, f"{away.root}/.work/students/arm") is None
 
 
