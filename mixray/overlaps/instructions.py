@@ -1,11 +1,12 @@
-r"""What prompts put around a question: labels before it, and sentences that say how to answer rather than what is asked.
+r"""What prompts put around a question: labels before it, sentences that say how to answer rather than what is asked, choices behind it.
 
-In: a question's tokens, the marks that end sentences among them. Out: the tokens without these. Pure, and quick on any number of tokens.
+In: a question's tokens, the marks that end sentences among them; of choices, its text. Out: the same without these. Pure, and quick on any
+length.
 
 Without this a short question in a prompt's clothes ("Solve:", "Let's think step by step and output the final answer within \boxed{}.")
 would be another question: it has no run of words long enough to tell. Only first and last sentences go, which begin as instructions do,
 hold no formula and ask for nothing; so two questions that differ only in these ask for the same. A last sentence may follow a formula
-without a mark.
+without a mark. Choices go where the question can be asked without them, as a benchmark may ask it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,30 @@ _INSTRUCTION = re.compile(
 )
 _STEP_BY_STEP = re.compile(r"\b(?:please |lets )?(?:think|reason) (?:this through )?step by step\b")  # goes even without a mark before it
 _ASKS = re.compile(r"\b(?:find|compute|calculate|evaluate|determine|how|what|which|who|why|when|where|whether|prove|that|for)\b")
+
+_LABEL_OF_CHOICE = re.compile(r"(?<![\w)}])\(\s*([a-h])\s*\)")
+_BEFORE_CHOICES = re.compile(r"(?:[\s$:;,{]|\\[a-z]+)*\Z")
+_NEEDS_CHOICES = re.compile(r"\b(?:which|following|these|choices?|options?)\b")
+_FEWEST_CHOICES, _MOST_CHARACTERS_OF_CHOICES, _LEAST_WORDS_BEFORE = 3, 600, 4
+
+
+def without_choices(text: str) -> str:
+    r"""Return lower-cased `text` without `(a) 8 (b) 9 (c) 10` at its end, in whatever dress.
+
+    What asks among its choices keeps them, and so do the parts of a question that has several: "(a) Find ... (b) Show ...".
+    """
+    labels = list(_LABEL_OF_CHOICE.finditer(text))
+    first = next((at for at in range(len(labels) - 1, -1, -1) if labels[at][1] == "a"), None)
+    if first is None or [label[1] for label in labels[first:]] != list("abcdefgh"[: len(labels) - first]):
+        return text
+    begin, ends = labels[first].start(), [label.start() for label in labels[first + 1 :]] + [len(text)]
+    choices = [text[label.end() : end] for label, end in zip(labels[first:], ends, strict=True)]
+    head = text[: _BEFORE_CHOICES.search(text, max(0, begin - 40), begin).start()]  # type: ignore[union-attr]
+    if len(choices) < _FEWEST_CHOICES or len(text) - begin > _MOST_CHARACTERS_OF_CHOICES or not all(map(str.strip, choices)):
+        return text
+    if len(head.split()) < _LEAST_WORDS_BEFORE or _NEEDS_CHOICES.search(head) or _ASKS.search(text, begin):
+        return text
+    return head
 
 
 def without_instructions(tokens: list[str]) -> list[str]:

@@ -3,9 +3,9 @@ r"""The normal form of a question: what is left of its wording when dress and la
 In: a question, as somebody wrote it. Out: a `Wording`, its tokens in order, each a word or a part of a formula. Pure, and linear in the
 length of any text.
 
-Gone are: drawing code, what prompts put around a question (instructions.py), case, punctuation, dollars, spacing, sizes and fonts.
-Written in one way are: Unicode's signs, fractions, products, comparisons, thousands. Kept are numbers, numerals, operators, commands and
-variables, each a token of its own, and brackets around formulas: `2(x+1)` is not `2x+1`, nor `2^{n+1}` `2^n+1`.
+Gone are: drawing code, what prompts and tests put around a question (instructions.py), case, punctuation, dollars, spacing, sizes and
+fonts. Written in one way are: Unicode's signs, fractions, products, comparisons, thousands. Kept are numbers, numerals, operators, commands
+and variables, each a token of its own, and brackets around formulas: `2(x+1)` is not `2x+1`, nor `2^{n+1}` `2^n+1`.
 
 Where maths begins cannot be told from dollars, which are money as often, and a question may be copied without them. So a token is judged
 by itself and its neighbours: a single letter is a variable, but `a` and `i`, which are words, and so are longer names such as `xy` or
@@ -19,7 +19,7 @@ import unicodedata
 from dataclasses import dataclass
 from itertools import compress
 
-from mixray.overlaps.instructions import MARKS, without_instructions
+from mixray.overlaps.instructions import MARKS, without_choices, without_instructions
 
 _DRAWINGS = (("[asy]", "[/asy]"), (r"\begin{asy}", r"\end{asy}"), (r"\begin{tikzpicture}", r"\end{tikzpicture}"))
 _PICTURE = re.compile(r"\\includegraphics\s*(?:\[[^][]*\])?\s*\{[^{}]*\}")
@@ -105,7 +105,7 @@ class Wording:
 
 def wording(question: str) -> Wording:
     """Return a question's normal form; it has no tokens where the question says nothing."""
-    text = without_drawings(_in_plain_signs(question))
+    text = without_choices(without_drawings(_in_plain_signs(question)))
     if "frac" in text:
         text = _BARE_FRACTION.sub(r"\1 ", text)
     tokens = without_instructions(_grouped(_TOKEN.findall(text)))

@@ -102,11 +102,11 @@ def test_everything_planted_is_found(math_train: dict[str, str], math_test: dict
 def test_what_math_shares(math_train: dict[str, str], math_test: dict[str, str]) -> None:
     hits = contamination(math_train, {"test": math_test, "500": read("math500.test.jsonl", "500")})
     assert Counter((hit.benchmark, hit.tier) for hit in hits) == {
-        ("test", "exact"): 23,
+        ("test", "exact"): 24,
         ("test", "near"): 25,
         ("test", "13-gram"): 74,
         ("500", "near"): 3,
-        ("500", "13-gram"): 12,
+        ("500", "13-gram"): 13,
     }
     assert Counter(twin.tier for twin in duplicates(math_train)) == {"exact": 10, "near": 18}
 
