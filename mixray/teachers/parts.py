@@ -11,6 +11,7 @@ together or take failed blocks back (README.md beside this file, "Exactly once")
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from mixray.locks import Fence
@@ -35,6 +37,7 @@ FOLDER = "parts"
 _STAMP, _TALLY = b"mixray.stamp", b"mixray.tally"
 _READERS = 8
 _LOOKED_AT_ONCE = 256
+_NO_PART = (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,10 @@ def written(store: Store, work_folder: str, positions: Iterable[int]) -> Tally |
     """Return the counts of the part that holds just these problems, or None where there is none.
 
     Ray makes a finished block again where the node that held its counts is lost; nobody should be asked for that.
+
+    Raises:
+        OSError: it cannot be read now.
+        StoreError: the storage does not answer, or does not let us in.
     """
     path = _path(work_folder, sorted(positions))
     store.fs.invalidate_cache()
@@ -101,7 +108,12 @@ class Parts:
     """What has been written so far of `num_problems` problems."""
 
     def __init__(self, store: Store, work_folder: str, num_problems: int) -> None:
-        """Look at every part; one that cannot be read is removed, and its problems count as not asked."""
+        """Look at every part; one that is damaged is removed, and its problems count as not asked.
+
+        Raises:
+            OSError: a part cannot be read now.
+            StoreError: the storage does not answer, or does not let us in.
+        """
         self.store, self.parts = store, looked_at(store, work_folder)
         self.owner = np.full(num_problems, -1, np.int32)
         for index, part in enumerate(self.parts):
@@ -142,8 +154,13 @@ class Parts:
         return table.filter(pa.array(mine))
 
 
-def looked_at(store: Store, work_folder: str) -> list[Part]:
-    """Return every part of a work folder, by name; one that cannot be read is removed."""
+def looked_at(store: Store, work_folder: str, ours: bool = True) -> list[Part]:
+    """Return every part of a work folder, by name; one that is damaged is removed where the folder is `ours`, else left out.
+
+    Raises:
+        OSError: a part cannot be read now.
+        StoreError: the storage does not answer, or does not let us in.
+    """
     store.fs.invalidate_cache()
     folder = f"{work_folder}/{FOLDER}"
     found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
@@ -152,7 +169,7 @@ def looked_at(store: Store, work_folder: str) -> list[Part]:
     parts: list[Part] = []
     with ThreadPoolExecutor(_READERS) as readers:
         for start in range(0, len(paths), _LOOKED_AT_ONCE):  # what waits to be looked at takes memory too
-            seen = readers.map(functools.partial(_look, store), paths[start : start + _LOOKED_AT_ONCE])
+            seen = readers.map(functools.partial(_look, store, ours=ours), paths[start : start + _LOOKED_AT_ONCE])
             parts += [part for part in seen if part is not None]
     return parts
 
@@ -165,7 +182,7 @@ def so_far(store: Store, work_folder: str) -> Tally:
     def counted(path: str) -> Tally:
         try:
             return Tally(**json.loads((pq.read_schema(path, filesystem=store.arrow_fs).metadata or {})[_TALLY]))
-        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        except _NO_PART:
             return Tally()
 
     with ThreadPoolExecutor(_READERS) as readers:
@@ -174,14 +191,31 @@ def so_far(store: Store, work_folder: str) -> Tally:
     return total
 
 
-def _look(store: Store, path: str) -> Part | None:
+def _look(store: Store, path: str, ours: bool = True) -> Part | None:
+    """Return a part, or None where there is none, or none that is whole.
+
+    Only the bytes at hand can tell that it is damaged: the same errors come of a storage that is away or refuses for a while, and a part
+    was paid for.
+    """
+    with contextlib.suppress(*_NO_PART):
+        return _read(path, path, store.arrow_fs)
     try:
-        with pq.ParquetFile(path, filesystem=store.arrow_fs) as file:
-            metadata = file.schema_arrow.metadata
-            positions = np.unique(file.read(columns=["position"])["position"].to_numpy())
-        stamp = json.loads(metadata[_STAMP])
-        stamp |= {name: sys.intern(stamp[name]) for name in ("run", "actor")}  # thousands of parts share a few
-        return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**stamp))
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):  # torn by a power cut, or not ours
-        store.fs.rm_file(path)
+        content = store.fs.cat_file(path)
+    except FileNotFoundError:
         return None
+    try:
+        return _read(path, pa.BufferReader(content))
+    except _NO_PART:  # torn by a power cut, or not ours
+        if ours:
+            with contextlib.suppress(FileNotFoundError):
+                store.fs.rm_file(path)
+        return None
+
+
+def _read(path: str, source: str | pa.BufferReader, fs: pafs.FileSystem | None = None) -> Part:
+    with pq.ParquetFile(source, filesystem=fs) as file:
+        metadata = file.schema_arrow.metadata
+        positions = np.unique(file.read(columns=["position"])["position"].to_numpy())
+    stamp = json.loads(metadata[_STAMP])
+    stamp |= {name: sys.intern(stamp[name]) for name in ("run", "actor")}  # thousands of parts share a few
+    return Part(path, positions, Tally(**json.loads(metadata[_TALLY])), Stamp(**stamp))

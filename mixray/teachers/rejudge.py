@@ -64,7 +64,7 @@ def adopt_unfinished(pool: Artefact, teacher: Asked, problems: Artefact, rule: R
     places = _places(problems) if others else {}
     for other in others:
         missing = set(Parts(store, pool.work_path, len(places)).missing().tolist())
-        for part in looked_at(store, other.work_path):
+        for part in looked_at(store, other.work_path, ours=False):
             if part.tally.failed:
                 continue  # another asking may fare better
             table = pq.read_table(part.path, schema=PART, filesystem=store.arrow_fs).drop_columns("position").cast(TRACE)
