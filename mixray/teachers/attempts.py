@@ -2,11 +2,15 @@
 
 In: notes that actors leave in the work folder. Out: an end to a pool that gets nowhere. Ray replaces dead actors without limit, which is
 right while machines come and go and wrong for an engine that dies of its own input; only the lack of progress tells the two apart.
+
+The driver clears the notes after every block, so one may be gone as soon as it was listed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import posixpath
 import uuid
 from dataclasses import dataclass
 
@@ -27,6 +31,7 @@ class Attempts:
 
         Raises:
             TeacherError: there were too many since the pool last grew.
+            StoreError: the disk is full or read-only.
         """
         notes = self._notes()
         if len(notes) >= self.limit:
@@ -42,7 +47,11 @@ class Attempts:
         return path
 
     def died(self, path: str, error: BaseException) -> None:
-        """Keep the reason an engine gave for its end."""
+        """Keep the reason an engine gave for its end.
+
+        Raises:
+            StoreError: the disk is full or read-only.
+        """
         self._write(path, f"{type(error).__name__}: {error}".strip())
 
     def num_died(self) -> int:
@@ -52,19 +61,36 @@ class Attempts:
     def clear(self) -> None:
         """Forget the notes: the pool has grown, or a new run begins."""
         for path in self._notes():
-            self.store.fs.rm_file(path)
+            with contextlib.suppress(FileNotFoundError):
+                self.store.fs.rm_file(path)
 
     def last_words(self) -> str | None:
         """Return the reason an engine gave for its end, where one did."""
         return next(iter(self._told()), None)
 
     def _told(self) -> list[str]:
-        told = [json.loads(self.store.fs.cat_file(path))["error"] for path in self._notes()]
-        return [error for error in told if error]
+        return [error for error in map(self._error, self._notes()) if error]
+
+    def _error(self, path: str) -> str | None:
+        """Return the reason in a note.
+
+        One that cannot be read counts as a start without a reason. To count it as a death might end a pool whose engine is well; `limit`
+        ends one whose engine is not, all the same.
+        """
+        try:
+            error = json.loads(self.store.fs.cat_file(path))["error"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return str(error) if error else None
 
     def _notes(self) -> list[str]:
         self.store.fs.invalidate_cache()
-        return sorted(self.store.fs.ls(self.folder, detail=False)) if self.store.fs.exists(self.folder) else []
+        try:
+            found = self.store.fs.ls(self.folder, detail=False)
+        except FileNotFoundError:
+            return []
+        names = sorted(posixpath.basename(path) for path in found)
+        return [f"{self.folder}/{name}" for name in names if name.endswith(".json")]  # not those being written
 
     def _write(self, path: str, error: str | None) -> None:
-        self.store.fs.pipe_file(path, json.dumps({"error": error}).encode())
+        self.store.put(path, json.dumps({"error": error}).encode())
