@@ -44,11 +44,18 @@ def leave_note(artefact: Artefact) -> None:
 
 
 def unfinished(artefact: Artefact) -> list[Artefact]:
-    """Return the unfinished artefacts, of those that left a note, whose answers were asked alike."""
+    """Return the unfinished artefacts, of those that left a note, whose answers were asked alike.
+
+    One that is finished meanwhile is left out: its run removes the note.
+    """
     store, found = artefact.store, []
     for path in sorted(store.fs.glob(f"{store.root}/.work/{artefact.kind}/{artefact.name}-*/{NOTE}")):
         name, _, hash_ = posixpath.basename(posixpath.dirname(path)).rpartition("-")
-        other = Artefact(store, artefact.kind, name, hash_, json.loads(store.fs.cat_file(path)))
+        try:
+            note = store.fs.cat_file(path)
+        except FileNotFoundError:
+            continue
+        other = Artefact(store, artefact.kind, name, hash_, json.loads(note))
         if name == artefact.name and hash_ != artefact.hash and asked_alike(artefact, other):
             found.append(other)
     return found

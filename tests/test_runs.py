@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import called
@@ -72,6 +73,24 @@ def test_status_counts_what_is_begun_and_leaves_it_as_it_is(recipe: Path, store:
         graph.arms[0].asked.label: {"answers": 1, "response_tokens": 12},
     }
     assert torn.exists(), "who looks on removes nothing"
+
+
+def test_status_counts_no_answers_whose_run_is_done_while_it_looks(recipe: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_recipe(recipe)
+    scores = build_graph(loaded, store).arms[0].asked
+    with Journal(scores) as journal:
+        journal.add(StudentAnswer(Name("tiny", "p0", 0), "four", "stop", 12, 0.1))
+    listed = store.fs.ls
+
+    def ls(path: str, *arguments: Any, **named: Any) -> Any:
+        found = listed(path, *arguments, **named)
+        if path == scores.work_path:
+            scores.clear_work()
+        return found
+
+    monkeypatch.setattr(store.fs, "ls", ls)
+    (told,) = [row["so_far"] for row in standing(loaded, store)["artefacts"] if row["artefact"] == scores.label]
+    assert told == {"answers": 0, "response_tokens": 0}
 
 
 def test_a_bucket_alone_tells_how_far_a_recipe_is(recipe: Path, object_store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,18 +42,24 @@ class Journal:
             self._file.close()
 
     def read(self) -> dict[Name, StudentAnswer]:
-        """Return what earlier runs left, by question."""
+        """Return what earlier runs left, by question; files that another run removes meanwhile, for it is done, count as not there."""
         self.fs.invalidate_cache()
-        if not self.fs.exists(self.folder):
+        try:
+            paths = sorted(self.fs.ls(self.folder, detail=False))
+        except FileNotFoundError:
             return {}
-        kept = {}
-        for path in sorted(self.fs.ls(self.folder, detail=False)):
+        kept: dict[Name, StudentAnswer] = {}
+        for path in paths:
             if posixpath.basename(path).endswith(".jsonl"):
-                for line in self.fs.cat_file(path).split(b"\n"):
-                    answer = _parse(line)
-                    if answer is not None:
-                        kept[answer.name] = answer
+                kept |= self._answers(path)
         return kept
+
+    def _answers(self, path: str) -> dict[Name, StudentAnswer]:
+        try:
+            lines = self.fs.cat_file(path).split(b"\n")
+        except FileNotFoundError:
+            return {}
+        return {answer.name: answer for answer in map(_parse, lines) if answer is not None}
 
     def add(self, answer: StudentAnswer) -> None:
         """Keep an answer, at once or with the next flush."""

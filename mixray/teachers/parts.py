@@ -163,7 +163,10 @@ def looked_at(store: Store, work_folder: str, ours: bool = True) -> list[Part]:
     """
     store.fs.invalidate_cache()
     folder = f"{work_folder}/{FOLDER}"
-    found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
+    try:
+        found = store.fs.ls(folder, detail=False)
+    except FileNotFoundError:
+        return []
     names = sorted(path.rsplit("/", 1)[-1] for path in found)
     paths = [f"{folder}/{name}" for name in names if name.endswith(".parquet") and not name.startswith(".")]
     parts: list[Part] = []

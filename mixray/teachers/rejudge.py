@@ -58,7 +58,10 @@ def adopt(pool: Artefact, teacher: AnyTeacher, problems: Artefact, rule: Rule, p
 
 
 def adopt_unfinished(pool: Artefact, teacher: Asked, problems: Artefact, rule: Rule) -> Tally:
-    """Write what unfinished pools hold that were asked alike, judged by `rule`, as parts of `pool`; return what was adopted."""
+    """Write what unfinished pools hold that were asked alike, judged by `rule`, as parts of `pool`; return what was adopted.
+
+    Their own runs may be at them, and remove a part as soon as it was looked at.
+    """
     adopted, store = Tally(), pool.store
     others = unfinished(pool)
     places = _places(problems) if others else {}
@@ -67,7 +70,10 @@ def adopt_unfinished(pool: Artefact, teacher: Asked, problems: Artefact, rule: R
         for part in looked_at(store, other.work_path, ours=False):
             if part.tally.failed:
                 continue  # another asking may fare better
-            table = pq.read_table(part.path, schema=PART, filesystem=store.arrow_fs).drop_columns("position").cast(TRACE)
+            try:
+                table = pq.read_table(part.path, schema=PART, filesystem=store.arrow_fs).drop_columns("position").cast(TRACE)
+            except FileNotFoundError:
+                continue
             rows = []
             for problem_id, traces in itertools.groupby(rejudged(table, rule).to_pylist(), key=lambda row: row["problem_id"]):
                 position = places.get(keyed_draw(problem_id))

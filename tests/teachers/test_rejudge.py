@@ -15,13 +15,14 @@ import pytest
 from asking import RULE, make_problems
 
 from mixray.errors import StoreError
+from mixray.judged import leave_note
 from mixray.progress import StageProgress
 from mixray.recipe import AnyTeacher, ImportedTeacher, RemoteTeacher, Until
 from mixray.rows import TRACE, trace_id
 from mixray.store import Artefact, Store
 from mixray.teachers import Redone, Rule, handle, judge_again, rejudge, run
 from mixray.teachers.figures import Figures, spent
-from mixray.teachers.parts import Parts, Stamp
+from mixray.teachers.parts import Part, Parts, Stamp, looked_at, write_part
 
 ANSWERS = {"p0": ["4", "5", "4"], "p1": ["5", "5"], "p3": ["6"]}
 QUESTIONS = ["zero?", "one?", "two?", "three?"]
@@ -221,3 +222,28 @@ def test_an_adoption_that_was_killed_for_a_day_takes_no_longer(
         monkeypatch.setattr(time, "time", lambda now=now: now)
         stamps.append(rejudge._stamp(first))
     assert spent(stamps, ASKED, first.outcome)["seconds"] == 100
+
+
+@pytest.mark.parametrize("ends", ["never", "before its parts are listed", "before they are read"])
+def test_an_unfinished_pool_that_ends_while_it_is_adopted_fails_nobody(
+    problems: Artefact, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    store, rule = problems.store, Judge("4").rule("second")
+    other, pool = (handle(store, "far", ASKED, problems, 0, each) for each in (Judge("5").rule("first"), rule))
+    leave_note(other)
+    for position in (0, 2):
+        row = {"position": position, "problem_id": f"p{position}", "response": "4", "gold": "4", "num_response_tokens": 1}
+        row |= {"finish_reason": "stop", "status": "ok", "verdict": "wrong"}
+        write_part(store, other.work_path, [row], Stamp("run", "actor", 0, 10, 110))
+
+    def seen(store: Store, folder: str, ours: bool) -> list[Part]:
+        if ends == "before its parts are listed":
+            other.clear_work()
+        parts = looked_at(store, folder, ours)
+        if ends == "before they are read":
+            other.clear_work()
+        return parts
+
+    monkeypatch.setattr(rejudge, "looked_at", seen)
+    adopted = rejudge.adopt_unfinished(pool, ASKED, problems, rule)
+    assert (adopted.traces, adopted.right) == ((2, 2) if ends == "never" else (0, 0))
