@@ -282,6 +282,16 @@ def test_failures_and_torn_entries_are_asked_again(url: str, endpoint: Misbehavi
     assert endpoint.counts == Counter(dict.fromkeys(texts, 2))
 
 
+def test_answers_arrive_though_the_cache_can_neither_be_read_nor_written(
+    url: str, endpoint: MisbehavingEndpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".replies").write_text("a file in the way")
+    with closing(source(remote(url), Replies(Store(str(tmp_path))))) as asked:
+        assert texts_of(outcomes(asked, ["well", "well again"])) == [FINE, FINE]
+    assert endpoint.counts == Counter(["well", "well again"])
+    assert caplog.text.count("cannot be read") == caplog.text.count("cannot be kept") == 2
+
+
 CHILD = """
 import sys
 sys.path[:0] = [{tests!r}, {here!r}]

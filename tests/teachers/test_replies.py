@@ -7,6 +7,7 @@ import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -94,12 +95,36 @@ def test_readers_and_writers_at_once_see_whole_entries_alone(tmp_path: Path) -> 
     assert [Path(path).name for path in files(replies)] == ["ab12.json"]
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_in_the_log_and_leaves_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def full(source: str, target: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     replies = Replies(Store(str(tmp_path)))
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(StoreError, match="No space left"):
-        replies.put("ab12", REPLY, 1.5)
+    replies.put("ab12", REPLY, 1.5)
+    assert "cannot be kept" in caplog.text
+    assert "No space left" in caplog.text
     assert not [path for path in fsspec.filesystem("file").find(str(tmp_path)) if ".replies" in path]
+
+
+@pytest.mark.parametrize("error", [OSError("Forbidden: 403"), OSError(errno.EIO, "Input/output error"), StoreError("It does not answer")])
+def test_a_storage_that_fails_is_told_in_the_log_and_costs_the_cache_alone(
+    replies: Replies, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replies.put("ab12", REPLY, 1.5)
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    fs = getattr(replies.store.fs, "fs", replies.store.fs)
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "cat_file", fails)
+        patch.setattr(fs, "pipe_file", fails)
+        patch.setattr(os, "replace", fails)
+        assert replies.get("ab12") is None
+        replies.put("ab12", REPLY, 2.5)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert caplog.text.count(str(error)) == 2
+    assert replies.get("ab12") == (REPLY, 1.5)
