@@ -3,7 +3,8 @@
 In: a filled local folder and its manifest. Out: `<kind>/<name>-<hash>/` with the files and `manifest.json`, the last one written. Without
 it nothing of the folder is ever read.
 
-A folder on a disk is renamed to its place, which succeeds for one attempt and is refused to the next.
+A folder on a disk is renamed to its place, which succeeds for one attempt and is refused to the next. All of it is synced before, and the
+rename after: what it was made from is removed next, and a power cut must leave one or the other.
 
 Object stores have no rename, and a request of a process that stood still for an hour may arrive now. So nothing is written to the place
 itself that another attempt could have to undo:
@@ -33,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixray.disk import write_whole
+from mixray.disk import sync, sync_all, write_whole
 from mixray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class Folder:
             self._aside.rename(self.target)
 
     def commit(self, staged: Path, manifest: bytes) -> None:
-        """Rename a folder to its place, unless another one is there."""
-        write_whole(staged / MANIFEST, manifest, synced=True)
+        """Rename a folder to its place, unless another one is there; whichever it is outlives a power cut."""
+        write_whole(staged / MANIFEST, manifest)
+        sync_all(staged)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists() and not (self.target / MANIFEST).exists():
             self._set_aside(Path(f"{staged}.torn"))
@@ -87,6 +89,8 @@ class Folder:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else: the other run committed first
                 raise
+        for folder in (self.target.parent, self.target.parent.parent):  # the kind's folder may be new, too
+            sync(folder)
 
     def _set_aside(self, aside: Path) -> None:
         """Remove a folder without manifest. Renamed first: since it was looked at, it may have become another attempt's artefact."""

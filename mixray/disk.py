@@ -23,6 +23,8 @@ SHARED_KINDS = {
 }  # fmt: skip
 NEVER_SHARED = {"fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.snapfuse", "fuse.squashfuse"}
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+# What disks answer that sync no folders, or nothing that is open to be read, as some that stand for a bucket or another system's share.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES)
 
 
 def write_whole(path: Path, data: bytes, synced: bool = False) -> None:
@@ -36,8 +38,39 @@ def write_whole(path: Path, data: bytes, synced: bool = False) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(staged, path)
+        if synced:
+            sync(path.parent)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def sync_all(folder: Path) -> None:
+    """Have a folder and all that is in it outlive a power cut, wherever the folder is renamed to.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() or path.is_dir():
+            sync(path)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder's list of what was made in it or renamed into it, outlive a power cut, where the disk can do that.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def create_whole(path: Path, data: bytes) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -229,6 +232,86 @@ def test_a_lock_is_waited_for_no_longer_than_asked(any_store: Store) -> None:
         pass
     with artefact.lock(seconds=5):
         pass
+
+
+def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int | str]:
+    """Return a list that grows by the inode of all that is synced, and by a word for each rename of a folder or file, and each removal."""
+    steps: list[int | str] = []
+    fsync = os.fsync
+
+    def synced(descriptor: int) -> None:
+        steps.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def told(owner: Any, name: str, word: str) -> None:
+        wanted = getattr(owner, name)
+
+        def tells(*arguments: Any, **named: Any) -> Any:
+            steps.append(word)
+            return wanted(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, tells)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    told(Path, "rename", "renamed")
+    told(os, "replace", "replaced")
+    told(LocalFileSystem, "rm", "removed")
+    return steps
+
+
+def test_all_of_an_artefact_is_synced_before_it_is_there_and_before_its_parts_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    artefact = store.artefact("pools", "long", {})
+    store.put(f"{artefact.work_path}/part", b"paid for")
+    with artefact.staging() as staging:
+        (staging.folder / "inner").mkdir()
+        staging.write_table("inner/part-00000.parquet", ROWS)
+        staging.write_json("facts.json", {})
+        steps = steps_of(monkeypatch)
+    target = Path(artefact.path)
+    there = [target, *target.rglob("*")]
+    assert len(there) == 5
+    assert steps[0] == "replaced", "the manifest"
+    renamed, removed = steps.index("renamed"), steps.index("removed")
+    assert sorted(steps[1:renamed], key=str) == sorted((path.stat().st_ino for path in there), key=str), "each once"
+    assert steps[renamed + 1 : removed] == [target.parent.stat().st_ino, Path(store.root).stat().st_ino]
+
+
+def test_what_another_attempt_committed_first_is_synced_before_the_parts_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    artefact = store.artefact("pools", "long", {})
+    store.put(f"{artefact.work_path}/part", b"paid for")
+    with artefact.staging() as late:
+        late.write_json("facts.json", {"value": "late"})
+        (Path(artefact.path)).mkdir(parents=True)
+        for name in ("facts.json", MANIFEST):
+            (Path(artefact.path) / name).write_text("{}")
+        steps = steps_of(monkeypatch)
+    assert steps[steps.index("renamed") + 1 : steps.index("removed")][0] == Path(artefact.path).parent.stat().st_ino
+
+
+def test_a_synced_file_and_its_place_outlive_a_power_cut(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(store.root) / "folder" / "file"
+    steps = steps_of(monkeypatch)
+    store.put(str(path), b"x")
+    assert steps == ["replaced"]
+    store.put(str(path), b"y", synced=True)
+    assert steps[1:] == [path.stat().st_ino, "replaced", path.parent.stat().st_ino]
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_disk_that_syncs_no_folders_does_and_one_that_fails_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, is_told: bool
+) -> None:
+    fsync = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(OSError, match=os.strerror(number)) if is_told else contextlib.nullcontext():
+        make(store)
+    assert store.artefact("pools", "long", {"value": 1}).is_done() != is_told
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
