@@ -5,7 +5,7 @@ It names a best mixture only where the intervals show one, and says so where the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixray.naming import UNTOUCHED
@@ -54,7 +54,7 @@ def verdict(report: Row, student: str) -> list[str]:
     found = next((row for row in report["answers"] if row["student"] == student), None)
     if found is None:
         return ["Nothing was trained, so there is nothing to compare."]
-    lines = [best(found)]
+    lines = [best(found, _changes(report, student, found["benchmark"]))]
     for gap in report["gaps"]:
         if gap["student"] == student and gap["kind"] in TOLD and gap["benchmark"] == found["benchmark"]:
             lines.append(told(gap))
@@ -129,20 +129,36 @@ def across(report: Row) -> list[str]:
     return lines
 
 
-def best(found: Row) -> str:
-    """Return one sentence or two on the mixture or merge with the highest accuracy, and on whether it is shown to be the best."""
+def best(found: Row, changes: Sequence[Row]) -> str:
+    """Return one sentence or two on the mixture or merge with the highest accuracy, and on whether it is shown to be the best.
+
+    Args:
+        found: the student's row of `answers`.
+        changes: every mixture and merge against the untouched student; the highest may have the widest interval.
+    """
     name, gap, noun = found["best"], found["change"], found["noun"]
     against = f"{numerals.change(gap)} points against the untouched student"
-    if gap["high"] < 0:
-        return f"No {noun} helps: even {name}, the highest, is below the untouched student ({against})."
     if gap["low"] <= 0:
-        return f"No {noun} is shown to help: {name}, the highest, is at {against}, so no difference is shown."
+        return _highest_not_shown(found, changes, against)
     if not found["others"]:
         return f"{name} helps: {against}. There is no other {noun} to compare it with."
     if found["shown"]:
         return f"The best {noun} is {name}: {against}, and {_others(found['others'])}."
     ties = [row for row in found["others"] if row["low"] <= 0]
     return f"No best {noun} is shown: {name} is highest ({against}), but no difference is shown against {_ties(ties)}."
+
+
+def _highest_not_shown(found: Row, changes: Sequence[Row], against: str) -> str:
+    name, noun = found["best"], found["noun"]
+    helping = [row for row in changes if row["low"] > 0]
+    if helping:
+        shown = ", ".join(f"{row['hard']} ({numerals.change(row)})" for row in helping)
+        return f"{name} is highest but not shown to help ({against}); shown to help {'is' if len(helping) == 1 else 'are'} {shown}."
+    if all(row["high"] < 0 for row in (found["change"], *changes)):
+        return f"No {noun} helps: even {name}, the highest, is below the untouched student ({against})."
+    if found["change"]["high"] < 0:
+        return f"No {noun} is shown to help: {name}, the highest, is below the untouched student ({against})."
+    return f"No {noun} is shown to help: {name}, the highest, is at {against}, so no difference is shown."
 
 
 def _others(others: list[Row]) -> str:
@@ -175,6 +191,11 @@ def _arms(report: Row, student: str) -> list[str]:
             f"  {numerals.change(gap):<24} points against untouched: {direction(gap)}{origin(row)}"
         )
     return lines
+
+
+def _changes(report: Row, student: str, benchmark: str) -> list[Row]:
+    of = (student, UNTOUCHED, benchmark)
+    return [gap for gap in report["gaps"] if (gap["student"], gap["easy"], gap["benchmark"]) == of]
 
 
 def against_untouched(report: Row, group: Row, benchmark: str | None = None) -> Row:

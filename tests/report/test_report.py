@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import made_up
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -243,6 +244,34 @@ def test_mixtures_without_a_common_seed_are_refused(store: Store) -> None:
 def test_the_answer_says_what_is_shown(store: Store, shares: Mapping[float | None, float], problems: int, says: str) -> None:
     found = made(store, made_up.arms(store, shares=shares, problems={"made-up-test": problems}))
     assert re.search(says, report.answer(found)), report.answer(found)
+
+
+def seeded(store: Store, short: Sequence[float], long: Sequence[float], untouched: float) -> dict[str, Any]:
+    """Return the report of two mixtures whose seeds have these shares of 400 problems right."""
+    right = {share: (np.random.default_rng(5).random((400, 1)) < share).astype(int) for share in (untouched, *short, *long)}
+    arms = [made_up.arm(store, None, {"made-up-test": right[untouched]})]
+    for alpha, shares in ((0.0, short), (1.0, long)):
+        arms += [made_up.arm(store, alpha, {"made-up-test": right[share]}, seed=seed) for seed, share in enumerate(shares)]
+    return made(store, arms)
+
+
+@pytest.mark.parametrize(
+    ("untouched", "says"),
+    [
+        (0.35, r"long is highest but not shown to help \(\+1\d.+\); shown to help is short \(\+1\d"),
+        (0.50, r"No mixture is shown to help: long, the highest, is at .+ so no difference is shown\."),
+    ],
+)
+def test_where_the_highest_has_the_widest_interval_the_others_are_looked_at_too(store: Store, untouched: float, says: str) -> None:
+    """Seeds that differ widely lift one mean above another, and show less."""
+    text = report.answer(seeded(store, (0.48, 0.49, 0.50), (0.30, 0.55, 0.70), untouched))
+    assert re.search(says, text), text
+
+
+def test_no_mixture_helps_is_said_where_every_one_is_shown_to_be_below(store: Store) -> None:
+    text = report.answer(seeded(store, (0.20, 0.45, 0.65), (0.50, 0.51, 0.52), 0.60))
+    assert "No mixture is shown to help: long, the highest, is below the untouched student (" in text
+    assert "No mixture helps" not in text
 
 
 def test_the_answer_names_no_winner_it_did_not_show(store: Store) -> None:
