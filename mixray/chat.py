@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
     that has stopped never sees it.
 
     Raises:
-        TrainingError: the template renders the prompt differently in training and in asking, or never ends the turn.
+        TrainingError: the template renders the prompt differently in training and in asking, drops a part of the response, or never
+            ends the turn.
     """
     prompt = prompt_ids(tokenizer, messages[:-1])
     whole = _template(tokenizer, messages, opening=False)
@@ -89,6 +91,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
             rule=f"training must start with {tokenizer.decode(prompt)!r}",
             do="use a template whose generation prompt is a prefix of the full conversation",
         )
+    _check_whole(tokenizer, messages)
     end = tokenizer.eos_token_id
     if end not in whole[len(prompt) :]:
         raise TrainingError(
@@ -99,6 +102,29 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
         )
     last = len(whole) - whole[::-1].index(end)
     return Encoded(whole[:last], last - len(prompt))
+
+
+def _check_whole(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> None:
+    """Prove that the template prints the whole response. Texts are compared, since not every tokenizer gives back what it was given.
+
+    Without their blanks, which templates add and take; a part that the opening of the turn says already need not be said again.
+    """
+    response = messages[-1]["content"]
+    wanted = "".join(response.split())
+    before, whole = ("".join(_rendered(tokenizer, part, part is not messages).split()) for part in (messages[:-1], messages))
+    place = whole.rfind(wanted)
+    if wanted and (place < 0 or place + len(wanted) <= len(before)):
+        raise TrainingError(
+            "The chat template drops a part of the response, so that it would never be trained",
+            seen=f"of {_ends(response)} it prints {_ends(whole[len(before) :])}",
+            rule="what the assistant says must be printed as it is, its thinking included",
+            do="use a student, or a copy of its folder, whose template prints the content whole; or teach no thinking: the mixture's "
+            "view: summary, or thinking: drop for the teacher",
+        )
+
+
+def _ends(text: str) -> str:
+    return repr(text) if len(text) <= 100 else f"{text[:60]!r} ... {text[-40:]!r}"
 
 
 def cut(row: Encoded, most: int) -> Encoded:
@@ -137,8 +163,20 @@ def show(tokenizer: PreTrainedTokenizerBase, row: Encoded) -> str:
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, messages: Messages, opening: bool) -> list[int]:
-    try:
+    with _refusals_told(messages):
         out: Any = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=opening, return_dict=False)
+    return list(out)
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Messages, opening: bool) -> str:
+    with _refusals_told(messages):
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening))
+
+
+@contextlib.contextmanager
+def _refusals_told(messages: Messages) -> Iterator[None]:
+    try:
+        yield
     except TemplateError as error:
         raise TrainingError(
             "A chat template refuses a conversation",
@@ -146,4 +184,3 @@ def _template(tokenizer: PreTrainedTokenizerBase, messages: Messages, opening: b
             rule=str(error),
             do="where it knows no system turn, put what the system prompt says into the recipe's student_prompt",
         ) from error
-    return list(out)

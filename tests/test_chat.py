@@ -32,6 +32,53 @@ def test_a_template_that_asks_otherwise_than_it_trains_is_refused(random_student
         encode(tokenizer, [*ask("1+1?"), {"role": "assistant", "content": "2"}])
 
 
+STRIPS = "content.split('</think>')[-1].lstrip()"  # Llama-Nemotron's and others'
+THOUGHT = "<think>2 and 2 make 4.</think>\n\nThe answer is \\boxed{4}."
+
+
+def chatml(content: str, opening: str = "") -> str:
+    """Return a template that prints what `content` makes of an assistant's turn, and `opening` to open it."""
+    return (
+        "{% for m in messages %}{% set content = m['content'] %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + (" + content + " if m['role'] == 'assistant' else content) + '<|im_end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n" + opening + "' }}{% endif %}"
+    )
+
+
+@pytest.mark.parametrize("question", ["2+2?", THOUGHT])
+def test_a_template_that_drops_the_thinking_is_refused(random_student: str, question: str) -> None:
+    tokenizer = load_tokenizer(random_student)
+    tokenizer.chat_template = chatml(STRIPS)
+    with pytest.raises(TrainingError, match=r"drops a part of the response.*seen: of .*</think>.* it prints .*<\|im_end\|>.*summary"):
+        encode(tokenizer, [*ask(question), {"role": "assistant", "content": THOUGHT}])
+    assert encode(tokenizer, [*ask(question), {"role": "assistant", "content": "It is 4."}]).num_loss_tokens > 1
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        chatml("content"),
+        chatml("content | trim"),
+        chatml("content", opening="<think>"),
+        chatml("'<think>\n' + content.split('</think>')[0].split('<think>')[-1] + '\n</think>\n\n' + " + STRIPS),  # Qwen3's
+    ],
+)
+def test_a_template_that_prints_all_but_blanks_is_taken(random_student: str, template: str) -> None:
+    tokenizer = load_tokenizer(random_student)
+    tokenizer.chat_template = template
+    row = encode(tokenizer, [*ask("2+2?"), {"role": "assistant", "content": THOUGHT + " \n"}])
+    assert "2 and 2 make 4." in str(tokenizer.decode(row.ids[-row.num_loss_tokens :]))
+
+
+def test_a_tokenizer_that_gives_back_other_characters_is_no_reason_to_refuse(random_student: str) -> None:
+    from tokenizers import normalizers
+
+    tokenizer = load_tokenizer(random_student)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    row = encode(tokenizer, [*ask("2+2?"), {"role": "assistant", "content": "½ OF Å\u00a0ﬁne"}])
+    assert "of" in str(tokenizer.decode(row.ids[-row.num_loss_tokens :]))
+
+
 def test_a_template_without_an_end_of_turn_is_refused(random_student: str) -> None:
     tokenizer = load_tokenizer(random_student)
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
