@@ -27,6 +27,21 @@ PROBE = " Anna has 12 pears, buys 345 more\n\nand gives ⅓ away. How many are l
 PROBE_FILE = "prompt_probe.json"
 """In a trained student's folder: the token ids of `probes`, by name, as training fed them."""
 
+TODAY = "26 Jul 2024"
+"""What templates that print today's date print, in whatever form. Rows are tokenised on one day, students asked on many others, so the day
+must not be that of the clock; this is what Llama 3's templates say where they know none."""
+_DAY = {
+    "%F": "2024-07-26", "%D": "07/26/24", "%Y": "2024", "%y": "24", "%B": "July", "%b": "Jul", "%h": "Jul", "%m": "07", "%-m": "7",
+    "%d": "26", "%-d": "26", "%e": "26", "%j": "208", "%A": "Friday", "%a": "Fri", "%T": "00:00:00", "%H": "00", "%M": "00", "%S": "00",
+}  # fmt: skip
+# In a template's own words, since it goes into the student's folder: whoever serves it knows nothing of mixray. The line's end is no part
+# of what is printed (trim_blocks), and leaves what follows at the start of a line.
+_FIXED_DAY = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('{code}', '{value}')" for code, value in _DAY.items())
+    + " }}{%- endmacro %}\n"
+)
+
 _LOADING = threading.Lock()
 """transformers imports its parts as they are asked for: a second thread that asks meanwhile finds half a module."""
 
@@ -40,7 +55,7 @@ class Encoded:
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that has a chat template, running no code from its folder.
+    """Load a tokenizer that has a chat template, running no code from its folder; where the template prints today's date, that is TODAY.
 
     Raises:
         MixrayError: there is none, or it has no chat template.
@@ -58,7 +73,21 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         raise MixrayError(
             "A tokenizer has no chat template", seen=str(source), do="use an instruct model, or add a chat template to its folder"
         )
+    told = tokenizer.chat_template
+    tokenizer.chat_template = {name: dated(text) for name, text in told.items()} if isinstance(told, dict) else dated(told)
     return tokenizer
+
+
+def dated(template: str) -> str:
+    """Return a chat template with its day fixed: TODAY where it asks for the clock's."""
+    asks = "strftime_now" in template and not template.startswith(_FIXED_DAY)
+    return _FIXED_DAY + template if asks else template
+
+
+def dated_template(source: str | Path) -> str | None:
+    """Return the chat template that whoever serves a model must be handed, since its own prints the clock's day; None where it does not."""
+    template = load_tokenizer(source).get_chat_template()
+    return template if template.startswith(_FIXED_DAY) else None
 
 
 def ask(question: str, prompt_template: str = "{question}", system_prompt: str | None = None) -> Messages:
@@ -111,12 +140,13 @@ def _check_whole(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> None
     """
     response = messages[-1]["content"]
     wanted = "".join(response.split())
-    before, whole = ("".join(_rendered(tokenizer, part, part is not messages).split()) for part in (messages[:-1], messages))
+    opened, printed = _rendered(tokenizer, messages[:-1], opening=True), _rendered(tokenizer, messages, opening=False)
+    before, whole = ("".join(text.split()) for text in (opened, printed))
     place = whole.rfind(wanted)
     if wanted and (place < 0 or place + len(wanted) <= len(before)):
         raise TrainingError(
             "The chat template drops a part of the response, so that it would never be trained",
-            seen=f"of {_ends(response)} it prints {_ends(whole[len(before) :])}",
+            seen=f"of {_ends(response)} it prints {_ends(printed[len(opened) :])}",
             rule="what the assistant says must be printed as it is, its thinking included",
             do="use a student, or a copy of its folder, whose template prints the content whole; or teach no thinking: the mixture's "
             "view: summary, or thinking: drop for the teacher",

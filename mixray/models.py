@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from mixray import copies
+from mixray.chat import TODAY
 from mixray.errors import MixrayError
 from mixray.rows import digest
 from mixray.threads import side_by_side
@@ -113,7 +114,12 @@ def folder_fingerprint(folder: str) -> str:
 
 def tokenizer_fingerprint(model: str) -> str:
     """Return what identifies a model's tokenizer and chat template alone: students that share them share mixtures and plans."""
-    return _fingerprint(resolve(model), lambda path: path.name in TOKENIZER_FILES)
+    source = resolve(model)
+    told = _fingerprint(source, lambda path: path.name in TOKENIZER_FILES)
+    templates = [Path(source) / name for name in ("chat_template.jinja", "tokenizer_config.json")]
+    # Its tokens are those of the day that `chat` says it is, which only such templates print.
+    dated = any(path.is_file() and "strftime_now" in path.read_text(encoding="utf-8") for path in templates)
+    return digest([told, TODAY], 16) if dated else told
 
 
 def _fingerprint(source: str, counts: Callable[[Path], bool]) -> str:

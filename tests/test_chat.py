@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
-from mixray.chat import ask, encode, load_tokenizer, probes, prompt_ids, trained_probes
+from mixray import models
+from mixray.chat import ask, dated_template, encode, load_tokenizer, probes, prompt_ids, trained_probes
 from mixray.errors import MixrayError, TrainingError
+from mixray.models import tokenizer_fingerprint
+
+
+@pytest.fixture
+def student(random_student: str, tmp_path: Path) -> Path:
+    """A student's folder that a test may spoil."""
+    return Path(shutil.copytree(random_student, tmp_path / "student"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -77,6 +86,51 @@ def test_a_tokenizer_that_gives_back_other_characters_is_no_reason_to_refuse(ran
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     row = encode(tokenizer, [*ask("2+2?"), {"role": "assistant", "content": "½ OF Å\u00a0ﬁne"}])
     assert "of" in str(tokenizer.decode(row.ids[-row.num_loss_tokens :]))
+
+
+# Llama 3.2's, in short; another's, in another form, from inside a macro; and one that knows a date of its own.
+DATES = [
+    (
+        """{{- '' }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{{- "Today Date: " + date_string + "\\n\\n" }}""",
+        "Today Date: 26 Jul 2024\n\n<|im_start|>",
+    ),
+    (
+        "  {% macro day() %}{{ strftime_now('%A, %B %-d, %Y (%Y-%m-%d)') }}{% endmacro %}\n\n{{ day() }}",
+        "\nFriday, July 26, 2024 (2024-07-26)<|im",
+    ),
+    ("{% set today = '1 Apr 2025' %}{{ today }}", "1 Apr 2025<|im_start|>"),
+]
+
+
+@pytest.mark.parametrize(("head", "printed"), DATES)
+def test_the_day_is_the_same_on_every_day_and_in_the_exported_folder(student: Path, head: str, printed: str) -> None:
+    template = student / "chat_template.jinja"
+    template.write_text(head + template.read_text())
+    tokenizer = load_tokenizer(student)
+    ids = prompt_ids(tokenizer, ask("1+1?"))
+    assert str(tokenizer.decode(ids)).startswith(printed)
+    tokenizer.save_pretrained(student / "exported")
+    served = AutoTokenizer.from_pretrained(student / "exported")  # as whoever serves it loads it
+    assert list(served.apply_chat_template(ask("1+1?"), add_generation_prompt=True, return_dict=False)) == ids
+    assert load_tokenizer(student / "exported").chat_template == tokenizer.chat_template
+    assert (dated_template(student) is None) == ("strftime_now" not in head)
+    assert (dated_template(student) or tokenizer.chat_template) == tokenizer.chat_template
+
+
+def test_tokens_of_another_day_are_not_found_again(student: Path) -> None:
+    before = tokenizer_fingerprint(str(student))
+    template = student / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%Y') }}" + template.read_text())
+    files = models._fingerprint(str(student), lambda path: path.name in models.TOKENIZER_FILES)
+    assert len({before, files, tokenizer_fingerprint(str(student))}) == 3
 
 
 def test_a_template_without_an_end_of_turn_is_refused(random_student: str) -> None:

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixray import recipe
+from mixray.chat import dated_template
 from mixray.copies import origins
 from mixray.engine import STUDENT_CPU_SHARE, student_arguments
+from mixray.errors import MixrayError
+from mixray.models import resolve
 from mixray.placement import selector
 from mixray.serving.adapters import Group, groups
 from mixray.serving.keys import Keys
@@ -75,13 +78,13 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int) -> LLMCo
     from ray.serve.llm import LLMConfig
 
     hardware = _gpu(serve) if serve.num_gpus else _cpu(serve.threads, num_engines)
-    adapters: dict[str, Any] = {}
+    further: dict[str, Any] = _day(group)
     if group.adapters:
-        adapters = {"enable_lora": True, "max_loras": len(group.adapters), "max_lora_rank": group.max_rank}
-        adapters |= {"tokenizer": group.tokenizer, "generation_config": group.tokenizer}
+        further |= {"enable_lora": True, "max_loras": len(group.adapters), "max_lora_rank": group.max_rank}
+        further |= {"tokenizer": group.tokenizer, "generation_config": group.tokenizer}
     return LLMConfig(
         model_loading_config={"model_id": group.name, "model_source": group.source},
-        engine_kwargs=student_arguments(serve, adapters),
+        engine_kwargs=student_arguments(serve, further),
         deployment_config={
             **replica_settings(serve),
             **_bundle_labels(serve),
@@ -94,6 +97,15 @@ def student_config(group: Group, serve: recipe.Serve, num_engines: int) -> LLMCo
         log_engine_metrics=False,
         **hardware,
     )
+
+
+def _day(group: Group) -> dict[str, str]:
+    """Return the chat template of a student whose own prints the clock's day: its prompts are those of `chat`, on whatever day."""
+    try:
+        template = dated_template(resolve(group.tokenizer or group.source))
+    except MixrayError:  # whoever starts the engine meets the same, and tells it
+        return {}
+    return {"chat_template": template} if template else {}
 
 
 def replica_settings(serve: recipe.Serve) -> dict[str, Any]:

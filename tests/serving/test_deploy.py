@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +19,15 @@ from gated import CHAT, GOOD, gate, question
 from pydantic import ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
+from vllm.entrypoints.chat_utils import load_chat_template
 
+from mixray import chat
 from mixray.certificates import certificates
 from mixray.errors import RecipeError, ServingError
 from mixray.recipe import Serve
 from mixray.serving import deploy
 from mixray.serving.adapters import groups
-from mixray.serving.app import replica_settings
+from mixray.serving.app import replica_settings, student_config
 from mixray.serving.door import Door
 from mixray.serving.port import gates
 
@@ -122,6 +125,18 @@ def test_adapters_share_an_engine_where_base_tokenizer_and_settings_are_one(rand
     assert (shared.source, shared.names, shared.max_rank, shared.tokenizer) == (random_student, ("a", "b"), 16, sources["a"])
     assert [(group.name, group.adapters) for group in alone] == [("c", {}), ("untouched", {}), ("pushed", {})]
     assert [group.names for group in groups(sources, Serve())] == [("a",), ("b",), ("c",), ("untouched",), ("pushed",)]
+
+
+def test_the_engine_of_a_student_that_prints_the_day_is_handed_the_template_that_is_asked(random_student: str, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(random_student, tmp_path / "dated"))
+    template = source / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }}" + template.read_text())
+    told = {}
+    for name, folder in (("dated", str(source)), ("plain", random_student)):
+        (group,) = groups({name: folder}, Serve())
+        told[name] = student_config(group, Serve(), 1).get_engine_config().frontend_kwargs
+    assert load_chat_template(told["dated"]["chat_template"]) == chat.load_tokenizer(source).chat_template
+    assert "chat_template" not in told["plain"]
 
 
 @contextlib.contextmanager
