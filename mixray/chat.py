@@ -57,6 +57,8 @@ class Encoded:
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer that has a chat template, running no code from its folder; where the template prints today's date, that is TODAY.
 
+    Its `eos_token` is what the template ends an answer with: base models name the end of a document there.
+
     Raises:
         MixrayError: there is none, or it has no chat template.
     """
@@ -75,7 +77,24 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         )
     told = tokenizer.chat_template
     tokenizer.chat_template = {name: dated(text) for name, text in told.items()} if isinstance(told, dict) else dated(told)
+    if end := _end_of_turn(tokenizer):
+        tokenizer.eos_token = end
     return tokenizer
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the one special token that the template prints after an answer; None where it is `eos_token` already, or is not to be told."""
+    question, answer = ask("1"), "119"
+    try:
+        prompt = prompt_ids(tokenizer, question)
+        turn = _template(tokenizer, [*question, {"role": "assistant", "content": answer}], opening=False)[len(prompt) :]
+    except Exception:  # templates raise what they like; whoever renders a conversation in earnest meets it, and tells it
+        return None
+    special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    found = [place for place, number in enumerate(turn) if number in special]
+    if tokenizer.eos_token_id in turn or len(found) != 1 or answer not in str(tokenizer.decode(turn[: found[0]])):
+        return None
+    return special[turn[found[0]]]
 
 
 def dated(template: str) -> str:
@@ -104,8 +123,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[i
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
     """Return the tokens of a conversation that ends in an assistant turn; only that turn, with its end, is trained.
 
-    The end-of-turn token is the tokenizer's `eos_token`; whatever a template prints after it (a newline) is left out, since a model
-    that has stopped never sees it.
+    The end-of-turn token is the tokenizer's `eos_token` (see `load_tokenizer`); whatever a template prints after it (a newline) is left
+    out, since a model that has stopped never sees it.
 
     Raises:
         TrainingError: the template renders the prompt differently in training and in asking, drops a part of the response, or never
@@ -126,8 +145,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Encoded:
         raise TrainingError(
             "The chat template never ends the assistant's turn",
             seen=tokenizer.decode(whole[len(prompt) :])[-80:],
-            rule=f"{tokenizer.eos_token!r} must follow",
-            do="set the tokenizer's eos_token to the template's end of turn",
+            rule=f"one special token must follow, or {tokenizer.eos_token!r}",
+            do="use a copy of the student's folder whose template ends each turn in a special token",
         )
     last = len(whole) - whole[::-1].index(end)
     return Encoded(whole[:last], last - len(prompt))

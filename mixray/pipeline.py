@@ -48,9 +48,8 @@ def run(recipe: Recipe, store: Store, display: Display) -> tuple[Artefact, str]:
 
 def teach_students(recipe: Recipe, graph: Graph, store: Store, display: Display) -> None:
     """Make the students, with all that comes before them."""
-    for arm in graph.arms:
-        if arm.mix is not None and arm.trained is not None and not arm.trained.is_done():
-            training.check(arm.mix.train)
+    waiting = [arm for arm in graph.arms if arm.trained is not None and not arm.trained.is_done()]
+    training.check_students((arm.model, arm.mix.train) for arm in waiting if arm.mix is not None)
     gather_problems(recipe, graph, store, display)
     ask_teachers(recipe, graph, store, display)
     mix_pools(recipe, graph, store, display)

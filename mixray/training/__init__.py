@@ -2,6 +2,6 @@
 
 from mixray.training import merging
 from mixray.training.fit import arms_at_once
-from mixray.training.stage import check, handle, run
+from mixray.training.stage import check, check_students, handle, run
 
-__all__ = ["arms_at_once", "check", "handle", "merging", "run"]
+__all__ = ["arms_at_once", "check", "check_students", "handle", "merging", "run"]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixray.chat import ask, load_tokenizer, prompt_ids
+from mixray.chat import ask, encode, load_tokenizer, prompt_ids
 from mixray.errors import TrainingError
+from mixray.models import resolve
 from mixray.training.tokens import TokenRows
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ def ready_tokenizer(source: str, pad_token: str | None) -> PreTrainedTokenizerBa
         )
     _check_template(tokenizer, source)
     return tokenizer
+
+
+def check_tokenizer(model: str, pad_token: str | None) -> None:
+    """Look at a student's tokenizer and chat template before anything is made for it; of a model on the hub the tokenizer alone is fetched.
+
+    Raises:
+        MixrayError: it cannot be loaded, or has no chat template.
+        TrainingError: it cannot be trained with (see `ready_tokenizer` and `chat.encode`).
+    """
+    encode(ready_tokenizer(resolve(model), pad_token), [*ask(PROBE), {"role": "assistant", "content": "4"}])
 
 
 def _candidates(tokenizer: PreTrainedTokenizerBase) -> list[str]:

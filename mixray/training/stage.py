@@ -23,7 +23,7 @@ from mixray.staging import Staging
 from mixray.store import Artefact, Store
 from mixray.training import tokens as tokens_stage
 from mixray.training.card import card, facts_of
-from mixray.training.checks import check_rows, ready_tokenizer
+from mixray.training.checks import check_rows, check_tokenizer, ready_tokenizer
 from mixray.training.fit import check_room, fit
 from mixray.training.job import STUDENT, Job
 from mixray.training.license import license_of_model
@@ -61,6 +61,21 @@ def check(train: Train) -> None:
     from mixray.training.settings import check_settings  # torch: whoever finds everything made need not wait for it
 
     check_settings(train)
+
+
+def check_students(asked: Iterable[tuple[str, Train]]) -> None:
+    """Look at settings, and at the tokenizers of the models they are for, before anything is made for them.
+
+    Raises:
+        TrainingError: workers would refuse them (see `check` and `checks.check_tokenizer`).
+        MixrayError: a tokenizer cannot be loaded, or has no chat template.
+    """
+    known = set()
+    for model, train in asked:
+        check(train)
+        if (model, train.pad_token) not in known:
+            check_tokenizer(model, train.pad_token)
+        known.add((model, train.pad_token))
 
 
 def run(store: Store, arm: str, mixture: Artefact, model: str, train: Train, seed: int, progress: StageProgress) -> Artefact:

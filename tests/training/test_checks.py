@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import architectures
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from mixray import pipeline, training
 from mixray.chat import Encoded, ask, encode, load_tokenizer, show
@@ -20,6 +22,7 @@ from mixray.recipe_file import parse_recipe
 from mixray.store import Store
 from mixray.training.batch import collate
 from mixray.training.checks import check_rows, ready_tokenizer
+from mixray.training.export import export
 from mixray.training.loop import memory_explained
 from mixray.training.settings import OPTIMIZERS, deepspeed_config, learning_rate
 from mixray.training.tokens import TokenRow, TokenRows
@@ -84,6 +87,45 @@ def test_a_padding_token_that_ends_turns_is_refused_with_the_fix(student: Path) 
         ready_tokenizer(source, "<|none|>")
 
 
+@pytest.fixture
+def base_student(student: Path) -> str:
+    """A student as Qwen2.5's base models are: documents end, and padding is, what ends no turn."""
+    GenerationConfig(eos_token_id=load_tokenizer(student).pad_token_id).save_pretrained(student)
+    return respell(student, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+def test_the_end_of_turn_of_a_base_model_is_what_its_template_prints(base_student: str) -> None:
+    assert AutoTokenizer.from_pretrained(base_student).eos_token == "<|endoftext|>"
+    tokenizer = ready_tokenizer(base_student, None)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    (row,) = encoded(base_student, ["\\boxed{3}"])
+    assert tokenizer.decode(row.ids[-row.num_loss_tokens :]) == "\\boxed{3}<|im_end|>"
+    check_rows(TokenRows.of([row]), tokenizer)
+    training.check_students([(base_student, Train())])
+
+
+def test_an_exported_base_model_stops_at_the_end_of_turn(base_student: str, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base_student)
+    engine: Any = SimpleNamespace(student=SimpleNamespace(model=model), weights=lambda wanted: model.state_dict())
+    work: Any = SimpleNamespace(train=Train(), source=base_student, model=base_student, tokenizer=ready_tokenizer(base_student, None))
+    export(engine, work, tmp_path / "exported")
+    served = AutoTokenizer.from_pretrained(tmp_path / "exported")
+    assert served.eos_token == "<|im_end|>"
+    assert GenerationConfig.from_pretrained(tmp_path / "exported").eos_token_id == [served.eos_token_id, served.pad_token_id]
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["", "<|im_end|><|im_start|>", "<|endoftext|>", "{{ raise_exception('no') }}", "{{ message['content'] + 1 }}"],
+    ids=["none", "two", "its own", "refused", "broken"],
+)
+def test_an_end_of_turn_that_is_not_plain_is_not_guessed(student: Path, end: str) -> None:
+    template = (
+        f"{{% for message in messages %}}{{{{ message['content'] }}}}{end}{{% endfor %}}{{% if add_generation_prompt %}}A:{{% endif %}}"
+    )
+    assert load_tokenizer(respell(student, eos_token="<|endoftext|>", chat_template=template)).eos_token == "<|endoftext|>"
+
+
 def test_a_template_without_generation_prompt_is_refused_with_the_fix(student: Path) -> None:
     template = "{% for message in messages %}{{ message['role'] + message['content'] }}<|im_end|>{% endfor %}"
     with pytest.raises(TrainingError, match=r"no generation prompt.*add \{% if add_generation_prompt"):
@@ -117,6 +159,19 @@ def test_schedules_warm_up_then_fall(schedule: str, at: dict[int, float]) -> Non
         assert learning_rate(step, 100, train) == pytest.approx(rate, rel=1e-2)
 
 
+def refused(model: str, **train: Any) -> dict[str, Any]:
+    """Return a recipe of one student."""
+    return {
+        "name": "refused",
+        "problems": {"source": "tiny", "num_problems": 8},
+        "teachers": {"long": {"model": model}, "short": {"model": model}},
+        "mixtures": {"mix": {"hard": "long", "easy": "short", "alpha": 0.2}},
+        "students": {"one": {"model": model}},
+        "evaluate": {"benchmarks": {"tiny": {"source": "tiny", "split": "test", "num_problems": 8}}},
+        "train": train,
+    }
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -129,16 +184,17 @@ def test_schedules_warm_up_then_fall(schedule: str, at: dict[int, float]) -> Non
 def test_settings_that_workers_would_refuse_are_refused_before_any_teacher_is_asked(
     store: Store, random_student: str, given: dict[str, Any], message: str
 ) -> None:
-    recipe = {
-        "name": "refused",
-        "problems": {"source": "tiny", "num_problems": 8},
-        "teachers": {"long": {"model": random_student}, "short": {"model": random_student}},
-        "mixtures": {"mix": {"hard": "long", "easy": "short", "alpha": 0.2}},
-        "students": {"one": {"model": random_student}},
-        "evaluate": {"benchmarks": {"tiny": {"source": "tiny", "split": "test", "num_problems": 8}}},
-        "train": given,
-    }
     with pytest.raises(TrainingError, match=message):
+        pipeline.run(parse_recipe(refused(random_student, **given), []), store, Display(quiet=True))
+    assert store.folders("problems") == store.folders("pools") == []
+
+
+def test_a_student_whose_template_cannot_be_trained_is_refused_before_any_teacher_is_asked(
+    store: Store, random_student: str, student: Path
+) -> None:
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+    recipe = refused(random_student) | {"students": {"one": {"model": respell(student, chat_template=template)}}}
+    with pytest.raises(TrainingError, match="differently in training and in asking"):
         pipeline.run(parse_recipe(recipe, []), store, Display(quiet=True))
     assert store.folders("problems") == store.folders("pools") == []
 
