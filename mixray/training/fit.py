@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mixray.errors import ClusterError, MixrayError, TrainingError
+from mixray.errors import ClusterError, MixrayError, StoreError, TrainingError
+from mixray.locks import FencedOut
 from mixray.placement import resources_of_nodes, selector
 from mixray.progress import StageProgress
 from mixray.recipe import Train
@@ -89,14 +90,18 @@ def fit(store: Store, student: Artefact, job: Job, num_steps: int, progress: Sta
 
 
 def _no_second_try() -> UserCallback:
-    """Return what ends a training whose workers raised mixray's own error: the same steps would end in the same way again."""
+    """Return what ends a training whose workers raised mixray's own error: the same steps would end in the same way again.
+
+    What the storage raised is no such error: it may answer when the workers have started again.
+    """
     from ray.train import UserCallback
 
     class NoSecondTry(UserCallback):
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
             own = _own_errors(worker_exceptions.values())
-            if own:
-                raise own[0]
+            lasting = [error for error in own if isinstance(error, FencedOut) or not isinstance(error, StoreError)]
+            if lasting:
+                raise lasting[0]
 
     return NoSecondTry()
 

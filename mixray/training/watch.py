@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from mixray import metrics
-from mixray.errors import TrainingError
+from mixray.errors import MixrayError, TrainingError
+from mixray.locks import FencedOut
 from mixray.recipe import Train
 from mixray.training.state import Records
 
@@ -21,6 +24,9 @@ CURVES = ("loss", "grad_norm", "learning_rate", "tokens_per_second", "mfu", "pad
 EXPORTED = ("step", "loss", "grad_norm", "tokens_per_second", "mfu")
 BYTES_PER_SECOND = 100_000
 """How fast the live file may be written again: the longer it is, the less often."""
+LEFT_ALONE = 10.0
+"""A sink that failed is left alone for so many times as long as it took to fail."""
+log = logging.getLogger("mixray.training")
 
 
 class Sink(Protocol):
@@ -31,6 +37,53 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what waits."""
+
+
+class Borne:
+    """A sink whose failures end no training: the first is logged as a warning, and records wait until it is tried again."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.waiting: deque[dict[str, Any]] = deque()
+        self.again_at = 0.0
+        self.has_failed = False
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Give the sink a record and those that waited, or have it wait.
+
+        Raises:
+            FencedOut: another attempt has taken over.
+        """
+        self.waiting.append(record)
+        self._give()
+
+    def close(self) -> None:
+        """Give the sink what waits, and close it.
+
+        Raises:
+            FencedOut: another attempt has taken over.
+        """
+        self.again_at = 0.0
+        self._give()
+        self._bear(self.sink.close)
+
+    def _give(self) -> None:
+        while self.waiting and time.monotonic() >= self.again_at:
+            self._bear(self.sink.add, self.waiting.popleft())
+
+    def _bear(self, call: Callable[..., None], *arguments: Any) -> None:
+        began = time.monotonic()
+        try:
+            call(*arguments)
+        except FencedOut:
+            raise
+        except Exception as error:
+            # A storage or a server that is away holds every worker up until it is given up on, minutes each time. So little of the time
+            # goes to asking again; and it is asked again, because hours of training may be left to show.
+            self.again_at = time.monotonic() + LEFT_ALONE * (time.monotonic() - began)
+            if not self.has_failed:
+                log.warning("%s fails, and training goes on: %s: %s", type(self.sink).__name__, type(error).__name__, error)
+            self.has_failed = True
 
 
 class LiveFile:
@@ -140,17 +193,25 @@ def _module(name: str, setting: str) -> Any:
         raise TrainingError("A tracker is not installed", seen=f"{setting} names {name}", do=f"pip install {name} on every node") from error
 
 
-def trackers(label: str, train: Train) -> list[Sink]:
-    """Return the trackers a recipe names.
+def trackers(label: str, train: Train, goes_on: bool = False) -> list[Sink]:
+    """Return the trackers a recipe names; without those that cannot be opened where a training goes on.
 
     Raises:
         TrainingError: one is not installed.
+        Exception: one's own, at a training's beginning: a wrong key or address is told then, and not after hours without curves.
     """
     found: list[Sink] = []
-    if train.wandb is not None:
-        found.append(Wandb(label, train))
-    if train.mlflow is not None:
-        found.append(MLflow(label, train))
+    for settings, kind in ((train.wandb, Wandb), (train.mlflow, MLflow)):
+        if settings is None:
+            continue
+        try:
+            found.append(kind(label, train))
+        except MixrayError:
+            raise
+        except Exception as error:
+            if not goes_on:
+                raise
+            log.warning("%s cannot be opened, and training goes on without: %s: %s", kind.__name__, type(error).__name__, error)
     return found
 
 

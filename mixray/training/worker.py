@@ -22,7 +22,7 @@ from mixray.training.job import Job
 from mixray.training.plan import read_plan
 from mixray.training.state import RECORDS, Records, State
 from mixray.training.tokens import TokenRows
-from mixray.training.watch import Exported, LiveFile, Sink, TensorBoard, trackers
+from mixray.training.watch import Borne, Exported, LiveFile, Sink, TensorBoard, trackers
 
 log = logging.getLogger("mixray.training")
 
@@ -77,11 +77,11 @@ class RayHost:
         return ray.train.get_preemption_info() is not None
 
     def sinks(self, before: Records) -> list[Sink]:
-        """Return the live file, TensorBoard where the storage is a folder, and the recipe's trackers."""
+        """Return the live file, TensorBoard where the storage is a folder, and the recipe's trackers; none of them ends the training."""
         found: list[Sink] = [LiveFile(self._show, before), Exported(self.job.arm)]
         if self.store.is_local:
             found.append(TensorBoard(Path(self.job.work_path) / "tensorboard", first_step=len(before)))
-        return found + trackers(self.job.label, self.job.train)
+        return [Borne(sink) for sink in found + trackers(self.job.label, self.job.train, goes_on=bool(before))]
 
     def _show(self, records: bytes) -> None:
         self._check_fence()

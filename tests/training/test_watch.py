@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from tensorboardX.proto.event_pb2 import Event
 
 from mixray import steady
-from mixray.errors import StoreError, TrainingError
+from mixray.errors import MixrayError, StoreError, TrainingError
+from mixray.locks import FencedOut
 from mixray.recipe import Train
 from mixray.store import Store
-from mixray.training import state, watch
+from mixray.training import fit, state, watch
 
 
 def record(step: int, **changes: Any) -> dict[str, Any]:
@@ -114,6 +118,113 @@ def test_a_tracker_that_is_named_but_not_installed_is_told(name: str, monkeypatc
     monkeypatch.setitem(sys.modules, name, None)  # as if it were not there, should it be
     with pytest.raises(TrainingError, match=rf"train\.{name} names {name}.*pip install {name}"):
         watch.trackers("students/arm-1", Train.model_validate({name: {}}))
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_tracker_that_cannot_be_opened_is_told_at_the_beginning_and_left_out_where_a_training_goes_on(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError("nobody listens")
+
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(init=away, set_experiment=away))
+    train = Train.model_validate({name: {}})
+    with pytest.raises(ConnectionError):
+        watch.trackers("students/arm-1", train)
+    assert watch.trackers("students/arm-1", train, goes_on=True) == []
+    assert "nobody listens" in caplog.text
+
+
+class Failing:
+    """A sink that fails for a while."""
+
+    def __init__(self, error: Exception, seconds: float = 0.0) -> None:
+        self.error: Exception | None = error
+        self.seconds = seconds
+        self.seen: list[int] = []
+        self.tried = 0
+
+    def _fail(self) -> None:
+        self.tried += 1
+        if self.error is not None:
+            time.sleep(self.seconds)
+            raise self.error
+
+    def add(self, record: dict[str, Any]) -> None:
+        self._fail()
+        self.seen.append(record["step"])
+
+    def close(self) -> None:
+        self._fail()
+
+
+@pytest.mark.parametrize("error", [StoreError("The storage does not answer"), RuntimeError("429 Too Many Requests")])
+def test_what_is_only_shown_ends_no_training_and_is_told_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    sink = Failing(error)
+    borne = watch.Borne(sink)
+    for step in range(1, 10):
+        borne.add(record(step))
+        time.sleep(0.01)  # a step
+    borne.close()
+    assert sink.tried > 5
+    assert [line.message for line in caplog.records] == [f"Failing fails, and training goes on: {type(error).__name__}: {error}"]
+    sink.error = None
+    time.sleep(0.01)
+    borne.add(record(10))
+    assert sink.seen[-1] == 10
+
+
+def test_a_sink_that_holds_a_training_up_is_left_alone_for_a_while_and_gets_then_what_it_missed() -> None:
+    sink = Failing(TimeoutError(), seconds=0.05)
+    borne = watch.Borne(sink)
+    for step in range(1, 100):
+        borne.add(record(step))
+    assert sink.tried == 1
+    sink.error = None
+    borne.close()
+    assert sink.seen == list(range(2, 100))
+
+
+def test_a_live_file_that_could_not_be_written_has_every_step_once_it_can() -> None:
+    written: list[bytes] = []
+    away = [StoreError("The storage does not answer")]
+
+    def put(data: bytes) -> None:
+        if away:
+            raise away.pop()
+        written.append(data)
+
+    borne = watch.Borne(watch.LiveFile(put, []))
+    for step in range(1, 6):
+        borne.add(record(step))
+    borne.close()
+    assert [json.loads(line)["step"] for line in written[-1].splitlines()] == [1, 2, 3, 4, 5]
+
+
+def test_another_attempt_that_took_over_ends_the_training_by_what_is_shown_too() -> None:
+    borne = watch.Borne(Failing(FencedOut("Another attempt has taken over from this one")))
+    with pytest.raises(FencedOut):
+        borne.add(record(1))
+    with pytest.raises(FencedOut):
+        borne.close()
+
+
+def test_workers_start_again_where_the_storage_failed_them_and_not_where_the_same_steps_would_end_alike() -> None:
+    callback = fit._no_second_try()
+
+    def ends(*errors: Exception) -> MixrayError | None:
+        try:
+            callback.after_exception(None, dict(enumerate(UserExceptionWithTraceback(error, "") for error in errors)))
+        except MixrayError as error:
+            return error
+        return None
+
+    away, fenced, lasting = StoreError("The storage does not answer"), FencedOut("taken over"), TrainingError("The loss is no number")
+    assert ends(away) is None
+    assert ends(RuntimeError("a worker died"), away) is None
+    assert ends(fenced) is fenced
+    assert ends(away, lasting) is lasting
+    assert ends(fenced, away) is fenced
 
 
 def test_sinks_are_closed_however_a_training_ends() -> None:
