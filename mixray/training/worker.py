@@ -16,7 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from mixray.rows import digest
 from mixray.session import log_in_actor
 from mixray.store import Store
-from mixray.training import loop
+from mixray.training import attempts, loop
 from mixray.training.checks import ready_tokenizer
 from mixray.training.job import Job
 from mixray.training.plan import read_plan
@@ -28,16 +28,25 @@ log = logging.getLogger("mixray.training")
 
 
 class RayHost:
-    """A worker of Ray Train."""
+    """A worker of Ray Train.
+
+    Raises:
+        FencedOut: another attempt has taken over.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job, self.store = job, Store(job.store_url)
+        self._check_fence()
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         # Always the same place, so that what killed workers left there is found and removed; one of them may have had another number.
-        # Nobody writes there until all workers have met, which is later.
-        shared = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / digest([job.store_url, job.label], 16)
-        shutil.rmtree(shared, ignore_errors=True)
+        # Nobody of this attempt writes there until all workers have met, which is later. A later attempt may be at work on this machine
+        # before this one learns of it, and has its checkpoints there: only what is its own or was before it is removed.
+        place = Path(tempfile.gettempdir()) / f"mixray-{os.getuid()}" / digest([job.store_url, job.label], 16)
+        shared = place / attempts.name(job.fence)
+        for folder in place.glob(f"{attempts.FOLDER}*"):
+            if folder.name <= shared.name:
+                shutil.rmtree(folder, ignore_errors=True)
         self.scratch = shared / f"worker-{self.rank}"
 
     @contextlib.contextmanager
@@ -71,6 +80,7 @@ class RayHost:
             shutil.rmtree(self.scratch, ignore_errors=True)
             with contextlib.suppress(OSError):  # a neighbour is not done
                 self.scratch.parent.rmdir()
+                self.scratch.parent.parent.rmdir()
 
     def is_leaving(self) -> bool:
         """Whether a node of the workers has been told to go, such as a spot machine."""
