@@ -68,6 +68,8 @@ class RayHost:
             FencedOut: another attempt has taken over.
         """
         self._check_fence()
+        if folder is not None:
+            attempts.sign(folder, self.rank)
         last = state.finished
         log.info("worker %d hands over its part of %s at step %d", self.rank, "the student" if last else "a checkpoint", state.step)
         ray.train.report(

@@ -111,8 +111,9 @@ with ray_session(), Display(quiet=True) as display:
 
 
 @pytest.mark.soak  # test_pipeline kills the driver of whole runs, and test_resume compares what kills leave, bit for bit
+@pytest.mark.parametrize("torn", [False, True], ids=["killed", "killed while Ray Train writes its list"])
 def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(
-    calm: Artefact, store: Store, random_student: str, quiet: StageProgress, tmp_path: Path
+    torn: bool, calm: Artefact, store: Store, random_student: str, quiet: StageProgress, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", DRIVER, store.url, random_student, str(Path(__file__).parent)]
     log = (tmp_path / "log").open("w")
@@ -121,7 +122,12 @@ def test_killed_driver_goes_on_from_the_checkpoint_bit_for_bit(
         wait_for_checkpoint(Path(student.work_path), driver)
         driver.send_signal(signal.SIGKILL)
     assert not student.is_done()
+    if torn:
+        Path(student.work_path, "train", attempts.SNAPSHOT).write_text('{"ray_ver')
+        assert attempts.last_checkpoint(store, student.work_path, "train") is not None
+    began = time.time()
     training.run(store, "arm", make_mixture(store), random_student, SETTINGS, 0, quiet)
+    assert not torn or records_of(student)[0]["time"] < began, "its first step was not taken again"
     assert curve_of(student) == curve_of(calm)
     weights = [Path(folder.path, "model.safetensors").read_bytes() for folder in (student, calm)]
     assert weights[0] == weights[1]
