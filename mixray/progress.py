@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mixray.ids import begin_stage
-from mixray.terminal import harmless
+from mixray.terminal import harmless, shown
 
 PLAIN_SECONDS = 10.0
 log = logging.getLogger("mixray.run")
@@ -74,10 +74,13 @@ class StageProgress:
 
 
 class Display:
-    """The terminal during a run. Everything goes to standard error: standard output is for the answer."""
+    """The terminal during a run. Everything goes to standard error: standard output is for the answer.
+
+    A terminal that goes away ends nothing: the display is quiet from then on.
+    """
 
     def __init__(self, file: TextIO | None = None, quiet: bool = False) -> None:
-        self.console = Console(file=file or sys.stderr, quiet=quiet, highlight=False)
+        self.console = Console(file=shown(file or sys.stderr), quiet=quiet, highlight=False)
         self.rich: Progress | None = None
         self.at_work: dict[str, StageProgress] = {}
         """The stages that have begun and not finished, by name."""

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +26,7 @@ from rich.table import Table
 from mixray.ids import present
 
 WIDEST_TABLE = 1000
+log = logging.getLogger("mixray.terminal")
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -40,9 +41,56 @@ def print_table(table: Table) -> None:
     Console(width=WIDEST_TABLE).print(table, soft_wrap=True)  # print's own width never exceeds the console's
 
 
+class Shown:
+    """A stream to a terminal that may go away, or a pipe that nobody reads any more: what cannot be shown ends nothing.
+
+    The first write that fails is logged, and nothing is written from then on: rich would end the process at a broken pipe.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.is_gone = file, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def write(self, text: str) -> int:
+        """Write a text while that can be done."""
+        if not self.is_gone:
+            try:
+                return self.file.write(text)
+            except OSError as error:
+                self._end(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what waits, while that can be done."""
+        if not self.is_gone:
+            try:
+                self.file.flush()
+            except OSError as error:
+                self._end(error)
+
+    def close(self) -> None:
+        """Close the stream; what could not be written is still in its buffer, and is let go."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+
+    def _end(self, error: OSError) -> None:
+        self.is_gone = True
+        log.warning("the terminal is gone, and nothing more is shown: %s", error)
+
+
+def shown(file: TextIO) -> TextIO:
+    """Return a stream whose failures end nothing."""
+    return file if isinstance(file, Shown) else cast(TextIO, Shown(file))
+
+
 @dataclass(frozen=True)
 class Terminal:
-    """The real standard output and error, and the file that takes everything else."""
+    """The real standard output and error, and the file that takes everything else.
+
+    What goes to standard error is only shown, and its failures end nothing (`Shown`); an answer that cannot be written is an error.
+    """
 
     out: TextIO
     err: TextIO
@@ -84,9 +132,13 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
     sys.stderr.flush()
     # Child processes must inherit the log, never the terminal: os.dup gives descriptors that are closed in them.
     real = [os.dup(1), os.dup(2)]
-    with log_path.open("ab", buffering=0) as log, os.fdopen(real[0], "w") as out, os.fdopen(real[1], "w") as err:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    with (
+        log_path.open("ab", buffering=0) as noise,
+        os.fdopen(real[0], "w") as out,
+        contextlib.closing(shown(os.fdopen(real[1], "w"))) as err,
+    ):
+        os.dup2(noise.fileno(), 1)
+        os.dup2(noise.fileno(), 2)
         handlers = [logging.FileHandler(log_path), logging.FileHandler(log_path.with_suffix(".jsonl"), delay=True)]
         handlers[0].setFormatter(_HarmlessFormatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         handlers[1].setFormatter(LinesOfJson())
@@ -95,7 +147,7 @@ def library_noise_in(log_path: Path) -> Iterator[Terminal]:
             yield Terminal(out, err, log_path)
         except BaseException as error:
             with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
-                log.write(harmless(traceback.format_exc()).encode(errors="backslashreplace"))
+                noise.write(harmless(traceback.format_exc()).encode(errors="backslashreplace"))
             error.__dict__["log_path"] = str(log_path)  # told with the message, where there is one
             raise
         finally:

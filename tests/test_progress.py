@@ -1,10 +1,14 @@
-"""What a run tells where there is no terminal: plain lines, with the time that is left."""
+"""What a run tells where there is no terminal: plain lines, with the time that is left; and where the terminal goes away."""
 
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +52,48 @@ def test_what_a_model_wrote_cannot_act_on_the_terminal(told: io.StringIO) -> Non
     display.stage("ask").update(1, 2, said="\x1b]0;owned\x07\u2066")
     assert "gnp.exe" in told.getvalue()
     assert not set(told.getvalue()) & {"\x1b", "\x07", "\u202e", "\u2066"}
+
+
+RUN = """
+import logging, sys, time
+from pathlib import Path
+from mixray import progress
+from mixray.terminal import library_noise_in
+progress.PLAIN_SECONDS = 0.0
+with library_noise_in(Path(sys.argv[1])) as terminal:
+    with progress.Display(terminal.err) as display:
+        line = display.stage("train arm")
+        line.update(1, 3, loss=1.5)
+        terminal.answer("begun")
+        sys.stdin.readline()
+        for step in (2, 3):
+            line.update(step, 3, loss=1.0)
+            time.sleep(0.3)  # the live lines are drawn by a thread
+        line.finish("trained")
+    terminal.err.write("all is done")
+    terminal.err.flush()
+    terminal.answer("the report")
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_terminal_that_goes_away_ends_nothing(kind: str, tmp_path: Path) -> None:
+    ours, theirs = os.pipe() if kind == "pipe" else os.openpty()
+    log = tmp_path / "run.log"
+    command = [sys.executable, "-c", RUN, str(log)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm"}
+    # A session of its own: the end of a terminal is a signal to those it controls, and nohup's children get none.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment, start_new_session=True
+    ) as run:
+        os.close(theirs)
+        assert run.stdout is not None
+        assert run.stdout.readline() == "begun\n", log.read_text()
+        seen = b""
+        while b"train arm" not in seen:
+            seen += os.read(ours, 10_000)
+        os.close(ours)
+        out, _ = run.communicate("go on\n", timeout=60)
+    assert (run.returncode, out) == (0, "the report\n"), log.read_text()
+    assert "train arm: trained" in log.read_text()
+    assert log.read_text().count("the terminal is gone") == 1
