@@ -38,8 +38,12 @@ _ESCAPED_TWICE = re.compile(r"\\\\(?=[a-zA-Z])")
 _ROW_HEIGHT = re.compile(r"\n\s*\[[^\]\n]*\]")
 _MATRIX = re.compile(r"\\(begin|end)\{(?:b|small)?matrix\}")
 _TEXT = re.compile(r"(?<![\d})])\\text\s*\{\s*([^{}])\s*\}|\\text\s*\{([^{}]*)\}")
+_DRESSED_CHOICE = re.compile(r"\\text\s*\{\s*(\([A-J]\))\s*\}")
+_ARRAY = re.compile(r"([(\[|])\s*\\begin\{array\}\s*\{[clr\s]+\}((?:(?!\\begin|\\end).)*)\\end\{array\}\s*([)\]|])", re.DOTALL)
+_MATRICES = {"()": "pmatrix", "[]": "pmatrix", "||": "vmatrix"}
 _ANY_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _LINK = re.compile(r"(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or)?\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])(?![^{}]*\}))")
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge)(?![a-zA-Z])")
 _PERCENT = re.compile(r"\\text\{(?:%|percent|pct)\}|\b(?:percent|per cent|pct)\b(?![^{}]*\})", re.IGNORECASE)
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 _SQUARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt(?=[({\d])")
@@ -63,9 +67,10 @@ def normal_form(text: str) -> str:
     if "\\begin" not in text:
         text = _ESCAPED_TWICE.sub(r"\\", text)
     text = _COMMAND.sub(_one_way, _DEGREES.sub("°", text)).replace("$", "").replace("~", " ").replace("{,}", ",")
-    text = _ROW_HEIGHT.sub("\n", text).replace("*", r"\cdot ")
+    text = _ARRAY.sub(_as_matrix, _ROW_HEIGHT.sub("\n", text)).replace("*", r"\cdot ")
+    text = _DRESSED_CHOICE.sub(r"\1", text)
     text = _TEXT.sub(lambda match: match[1] or f"\\text{{{match[2].strip()}}}", text)
-    text = _PERCENT.sub("%", _LINK.sub(", ", text))
+    text = _PERCENT.sub("%", _LINK.sub(_link if _INEQUALITY.search(text) else ", ", text))
     text = _SQUARE_ROOT.sub(r"\\sqrt", _PI.sub(r"\\pi ", text))
     text = _ONE_SIGN.sub(r"\1\2", _with_braces(text))
     return _undress(_blanks(text))
@@ -87,6 +92,18 @@ def _one_way(match: re.Match[str]) -> str:
     if word is None:
         return _SIGN_COMMANDS.get(sign, match[0])
     return _SAME.get(word, match[0])
+
+
+def _as_matrix(match: re.Match[str]) -> str:
+    """Return an array in brackets as the matrix it is."""
+    kind = _MATRICES.get(match[1] + match[3])
+    return f"\\begin{{{kind}}}{match[2]}\\end{{{kind}}}" if kind else match[0]
+
+
+def _link(match: re.Match[str]) -> str:
+    """Keep the word that joins inequalities: `or` and `and` are not the same."""
+    word = next((word for word in ("or", "and") if word in match[0]), "")
+    return f"\\text{{{word}}}" if word else ", "
 
 
 def _with_braces(text: str) -> str:

@@ -34,20 +34,21 @@ class Number(NamedTuple):
 
 
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?"
-_PLAIN = re.compile(rf"([+-]*)({_DECIMAL})(?:\\cdot 10\^(?:\{{(-?\d{{1,3}})\}}|(\d)))?", re.ASCII)
+_PLAIN = re.compile(rf"([+-]*)({_DECIMAL})(?:\\cdot 10\^(?:\{{(-?\d{{1,3}})\}}|(\d))|(?<=\d)[eE]([+-]?\d{{1,3}}))?", re.ASCII)
 _TENS = re.compile(r"([+-]?)(\d{1,4})\^(?:\{(-?\d{1,3})\}|(\d))", re.ASCII)
 _OVER = re.compile(rf"([+-]?)\(?([+-]?)(?:\\frac\{{([+-]?{_DECIMAL})\}}\{{([+-]?{_DECIMAL})\}}|({_DECIMAL})/({_DECIMAL}))\)?", re.ASCII)
 _MIXED = re.compile(r"([+-]?)(\d+)(?: ?\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))", re.ASCII)
 _REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}", re.ASCII)
 _RATIO = re.compile(rf"({_DECIMAL})(?::|\\text\{{to\}})({_DECIMAL})", re.ASCII)
-_MULTIPLE = re.compile(r"(.+?)(?: ?\\text\{(thousand|million|billion|trillion)\}| (thousand|million|billion|trillion))")
-_TIMES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_WORDS = [
+TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+"""What a number is multiplied by that has such a word behind it."""
+_MULTIPLE = re.compile(rf"(.+?)(?: ?\\text\{{({'|'.join(TIMES)})s?\}}| ({'|'.join(TIMES)})s?)")
+SMALL_NUMBERS = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
     "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 ]  # fmt: skip
 _BASE = re.compile(
-    r"(?:(?:\\text)?\{)?([0-9A-Z]+)\}?"
+    r"(?:(?:\\text)?\{|\((?=[0-9A-Z]+\)))?([0-9A-Z]+)[)}]?"
     r"(?:_(?:\{(\d{1,2})\}|(\d)|(?:\\text)?\{(?:\\text\{)?([a-z]+)\}*)| ?(?:\\text\{base\}|base) ?(\d{1,2}))"
 )
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d\d))?(?::(\d\d))? ?(?:\\text\{)?(?:([ap])\.?m\.?)?\}?", re.ASCII | re.IGNORECASE)
@@ -81,7 +82,7 @@ def compare_numbers(gold: str, answer: str) -> Opinion | None:
 def compare_bases(gold: str, answer: str) -> Opinion | None:
     """Return whether two numbers written with a base, such as 52_8, are the same; None where neither has a base."""
     one, other = _BASE.fullmatch(gold), _BASE.fullmatch(answer)
-    if not one and not other:
+    if (not one and not other) or any(not match and "=" in text for match, text in ((one, gold), (other, answer))):
         return None
     values = [_based(gold, one), _based(answer, other)]
     if None in values:
@@ -97,10 +98,10 @@ def compare_bases(gold: str, answer: str) -> Opinion | None:
 def compare_times(gold: str, answer: str) -> Opinion | None:
     """Return whether two times of day are the same; None where neither says a.m. or p.m., since it may be a ratio."""
     one, other = _CLOCK.fullmatch(gold), _CLOCK.fullmatch(answer)
-    if not one or not other or not (one[4] or other[4]) or not ((one[2] or one[4]) and (other[2] or other[4])):
+    if not one or not other or not (one[4] or other[4]):
         return None
     seconds = [_seconds(*clock.groups()) for clock in (one, other)]
-    if seconds[0] == seconds[1]:
+    if seconds[0] == seconds[1] and all(clock[2] or clock[4] for clock in (one, other)):
         return Opinion("right", "same_time")
     unclear = not (one[4] and other[4]) and (seconds[0] - seconds[1]) % _HALF_DAY_SECONDS == 0
     return Opinion("unknown", "half_of_day_on_one_side") if unclear else Opinion("wrong", "different_time")
@@ -134,7 +135,7 @@ def _plain(text: str) -> Number | None:
         return None  # (1,234) is a point
     if not match or not match[2].strip(",."):
         return None
-    power = int(match[3] or match[4] or 0)
+    power = int(match[3] or match[4] or match[5] or 0)
     value = _decimal(match[2])
     sign = -1 if match[1].count("-") % 2 else 1
     return None if abs(power) > _LARGEST_POWER else Number(sign * value.value * Fraction(10) ** power, None if power else value.places)
@@ -189,11 +190,11 @@ def _power(text: str) -> Number | None:
 def _multiple(text: str) -> Number | None:
     match = _MULTIPLE.fullmatch(text)
     found = _plain(match[1]) if match else None
-    return found._replace(value=found.value * _TIMES[match[2] or match[3]], places=None) if match and found else None
+    return found._replace(value=found.value * TIMES[match[2] or match[3]], places=None) if match and found else None
 
 
 def _word(text: str) -> Number | None:
-    return Number(Fraction(_WORDS.index(text.lower()))) if text.lower() in _WORDS else None
+    return Number(Fraction(SMALL_NUMBERS.index(text.lower()))) if text.lower() in SMALL_NUMBERS else None
 
 
 def _compare_ratios(gold: str, answer: str) -> Opinion | None:
@@ -211,7 +212,7 @@ def _compare_ratios(gold: str, answer: str) -> Opinion | None:
 
 def _base(match: re.Match[str]) -> int:
     word = match[4]
-    return _WORDS.index(word) if word in _WORDS else int(match[2] or match[3] or match[5] or 0)
+    return SMALL_NUMBERS.index(word) if word in SMALL_NUMBERS else int(match[2] or match[3] or match[5] or 0)
 
 
 def _based(text: str, match: re.Match[str] | None) -> int | None:

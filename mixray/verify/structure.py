@@ -27,7 +27,8 @@ _NAME = re.compile(
     r"(?:[a-zA-Z]|\\[a-zA-Z]+(?:\{[^{}]*\})?|\\angle [A-Z ]+)(?:_(?:\w|\{[^{}]*\}))?'?(?:\([a-z](?:[,;][a-z])*\))?"
     r"|\\text\{[^{}]*\}|[A-Za-z ]{4,}|\([a-z](?:[,;][a-z])+\)"
 )
-_MATRIX = re.compile(r"\(?\\begin\{(pmatrix|vmatrix)\}(.*?)\\end\{\1\}\)?", re.DOTALL)
+_SCALED = re.compile(r"(?P<scalar>-|.*?[\d}])(?:\\cdot ?)?(?P<of>\\begin\{pmatrix\}.*\\end\{pmatrix\}|\(.*[,;].*\))", re.DOTALL)
+_MATRIX = re.compile(r"\(?\\begin\{(pmatrix|vmatrix)\}((?:(?!\\end).)*)\\end\{\1\}\)?", re.DOTALL)
 _SIGNED = re.compile(r"\\pm ?|\\mp ?")
 
 
@@ -50,6 +51,11 @@ def compare_parts(gold: str, answer: str, compare: Compare) -> Opinion | None:
     one, other = take_apart(gold), take_apart(answer)
     if one is None and other is None:
         return None
+    if any(side is None and "\\begin{" in text for side, text in ((one, gold), (other, answer))):
+        return None  # a matrix within an expression
+    for point, of in ((one, other), (other, one)):
+        if point and of and point.kind == "()" and of.kind == "set" and len(of.elements) == 1:
+            return compare(gold, of.elements[0]) if of is other else compare(of.elements[0], answer)
     if (one is None or other is None) and _may_be_set(one or other, answer if one else gold):
         return None
     one, other = one or Parts("list", (gold,)), other or Parts("list", (answer,))
@@ -88,11 +94,25 @@ def take_apart(text: str) -> Parts | None:
     if len(signed) > 1:
         return Parts("list", signed)
     if not (braced or (text[:1] in "([" and text[-1:] in ")]")) or not _closed(inner):
-        return None
+        return _scaled(text)
     inside = split(inner, ",;")
     if braced:
         return Parts("set", tuple(signed for part in inside for signed in _both_signs(part)))
     return Parts(text[0] + text[-1], tuple(inside)) if len(inside) > 1 and all(inside) else None
+
+
+def _scaled(text: str) -> Parts | None:
+    """Return the elements of a matrix or a tuple that a number stands before, each times that number."""
+    match = _SCALED.fullmatch(text)
+    parts = take_apart(match["of"]) if match else None
+    factor = number("-1" if match["scalar"] == "-" else match["scalar"]) if match else None
+    if parts is None or factor is None or factor.percent or not parts.ordered:
+        return None
+    values = [number(element) for element in parts.elements]
+    if any(value is None or value.percent or value.places for value in values):
+        return None
+    products = [factor.value * value.value for value in values if value]
+    return Parts(parts.kind, tuple(f"\\frac{{{each.numerator}}}{{{each.denominator}}}" for each in products))
 
 
 def split(text: str, separator: str) -> list[str]:
