@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mixray.verify.guard import MAX_CHARACTERS
 from mixray.verify.numbers import Opinion, compare_numbers, number
 
 Compare = Callable[[str, str], Opinion]
@@ -103,7 +104,7 @@ def take_apart(text: str) -> Parts | None:
 
 def _scaled(text: str) -> Parts | None:
     """Return the elements of a matrix or a tuple that a number stands before, each times that number."""
-    match = _SCALED.fullmatch(text)
+    match = _SCALED.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
     parts = take_apart(match["of"]) if match else None
     factor = number("-1" if match["scalar"] == "-" else match["scalar"]) if match else None
     if parts is None or factor is None or factor.percent or not parts.ordered:

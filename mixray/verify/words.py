@@ -11,13 +11,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-from mixray.verify.guard import has_degrees_in_function
+from mixray.verify.guard import MAX_CHARACTERS, has_degrees_in_function
 from mixray.verify.numbers import TIMES, Opinion, number
 from mixray.verify.units import CHANGING, FRACTIONS, UNSURE, known_unit, split_unit, words_of
 
 UNCLEAR = Opinion("unknown", "unclear_words")
 
-_TAIL = re.compile(r"(?P<value>.*?[^\\ ])(?P<words>(?: ?\\text\{[^{}]*\}| [a-zA-Z][a-zA-Z' -]*)+)", re.DOTALL)
+_TAIL = re.compile(r"(?P<value>.*?[^\\ ])(?P<words>(?: ?\\text\{[^{}]*\}| [a-zA-Z][a-zA-Z'-]*)+)", re.DOTALL)
 _LABEL = re.compile(r"(?:\\text\{(?P<dressed>[a-zA-Z' -]{2,}):\}|(?P<bare>[a-zA-Z' -]{3,}):) ?(?P<value>.*)", re.DOTALL)
 _ORDINAL = re.compile(r"(\d+) ?\^?\{?(?:\\text\{)?(?:st|nd|rd|th)\}{0,2}", re.ASCII | re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:begin|end)\{[a-z*]+\}|\\[a-zA-Z]+")
@@ -77,7 +77,7 @@ def with_words(gold: str, answer: str, again: Callable[[str, str], Opinion]) -> 
 
 def worded(text: str) -> Worded | None:
     """Return the value and the words behind it, or None where there are none, they are a unit, or the value holds unknowns."""
-    match = _TAIL.fullmatch(text)
+    match = _TAIL.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
     if not match or split_unit(text)[1] or match["value"].endswith(_OPEN_END) or re.search("[a-zA-Z]", _COMMAND.sub("", match["value"])):
         return None
     bare = _split(re.sub(r"\\text\{[^{}]*\}", " ", match["words"]))
@@ -119,7 +119,8 @@ def _bare(value: str) -> str:
 def _unclear(words: list[str]) -> bool:
     """Whether a word counts, orders, denies or compares, so that the value may be another."""
     counted = [word for before, word in pairwise(["", *words]) if word != "one" or before not in _PREPOSITIONS]  # in one day
-    if any(word in CHANGING or word.removesuffix("s") in CHANGING or word.endswith("n't") for word in counted):
+    counted = [word for word, after in pairwise([*counted, ""]) if not after or word not in ("wrong", "incorrect")]  # wrong answers
+    if any(word in CHANGING or (word != "ones" and word.removesuffix("s") in CHANGING) or word.endswith("n't") for word in counted):
         return True
     multiplied = [after for word, after in pairwise(words) if word == "times"]
     return words[:1] == ["is"] or not _HALVES_OF_DAY.isdisjoint(pairwise(words)) or any(after not in _AFTER_TIMES for after in multiplied)

@@ -20,6 +20,8 @@ CLEAN = [
     "liters of water",
     "miles in total",
     "apples for the party",
+    "wrong answers",
+    "pink ones",
     "a week",
 ]
 UNCLEAR = [
