@@ -106,15 +106,15 @@ def parse_part(kind: type[Part], data: dict[str, Any], overrides: list[str] | No
 def _whole(data: dict[str, Any], overrides: list[str]) -> Any:
     """Return what is validated: the data with its overrides, and no secret among them."""
     whole = overridden(data, overrides)
-    _refuse_credentials(whole)
+    _refuse_credentials_within(whole)
     return whole
 
 
-def _refuse_credentials(value: Any, key: str = "") -> None:
+def _refuse_credentials_within(value: Any, key: str = "") -> None:
     """Refuse addresses with a name or a password in them, wherever they stand in plain data."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     for name, each in items:
-        _refuse_credentials(each, f"{key}.{name}" if key else str(name))
+        _refuse_credentials_within(each, f"{key}.{name}" if key else str(name))
     if isinstance(value, str):
         refuse_credentials(value, key)
 
