@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ DRIVER_ENVIRONMENT = {
 
 
 _PRIVATE = "MIXRAY_PRIVATE_CLUSTER"
+_open: list[str] = []
+"""The session of this process: Ray's folder if it is private, else empty. At most one."""
 
 
 def is_private() -> bool:
@@ -101,19 +104,16 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     """Have Ray for the block; leave no process behind.
 
     Inside a Ray job, or where RAY_ADDRESS is set, that cluster is joined. Otherwise a local one is started with `num_cpus`
-    logical CPUs (at least 4: serving and training reserve more slots than a small machine has cores).
+    logical CPUs (at least 4: serving and training reserve more slots than a small machine has cores). Within another session's
+    block its Ray is used, and left up.
 
     Raises:
-        ClusterError: Ray did not come up, or RAY_ADDRESS is no cluster's.
+        ClusterError: Ray did not come up, RAY_ADDRESS is no cluster's, or this process had Ray from somebody else.
     """
+    if _is_within_another():
+        yield
+        return
     joins = bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
-    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
-        raise ClusterError(
-            "RAY_ADDRESS is a job server's",
-            seen=os.environ["RAY_ADDRESS"],
-            rule="a process joins a cluster at HOST:PORT, 6379 mostly, from one of its nodes",
-            do="`mixray submit` runs it there as a job; or unset RAY_ADDRESS (RAY_API_SERVER_ADDRESS is for job servers alone)",
-        )
     os.environ.update(DRIVER_ENVIRONMENT)
     os.environ.setdefault("RAY_AUTH_MODE", "token" if joins else "disabled")
 
@@ -145,6 +145,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     import ray
 
     os.environ |= private
+    _open.append(folder)
     try:
         yield
     except BaseException:
@@ -152,10 +153,32 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         folder = ""  # keep them
         raise
     finally:
+        _open.pop()
         os.environ.pop(_PRIVATE, None)
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_within_another() -> bool:
+    """Whether the Ray of an outer session is to be used; refuses a job server's address, and a Ray that is not ours."""
+    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        raise ClusterError(
+            "RAY_ADDRESS is a job server's",
+            seen=os.environ["RAY_ADDRESS"],
+            rule="a process joins a cluster at HOST:PORT, 6379 mostly, from one of its nodes",
+            do="`mixray submit` runs it there as a job; or unset RAY_ADDRESS (RAY_API_SERVER_ADDRESS is for job servers alone)",
+        )
+    ray = sys.modules.get("ray")  # it reads its environment when it is imported: not before it is set
+    if ray is None or not ray.is_initialized():
+        return False
+    if not _open:
+        raise ClusterError(
+            "this process has started Ray itself",
+            rule="mixray starts or joins Ray with settings of its own, and would end what you started",
+            do="call ray.shutdown() before, or run mixray in a process of its own; RAY_ADDRESS says which cluster to join",
+        )
+    return True
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mixray.errors import ClusterError
-from mixray.session import ray_session
+from mixray.session import is_private, ray_session
 
 PROGRAM = """
 import os, signal
@@ -68,6 +68,41 @@ with ray_session():
 def test_an_actor_logs_beside_rays_own_logs_with_the_ids_of_its_run_and_stage() -> None:
     done = subprocess.run([sys.executable, "-c", ACTOR], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "teacher long, mixray.teachers: up"), done.stderr
+
+
+def test_a_session_within_another_uses_its_ray_and_leaves_it_up(ray_cluster: None) -> None:
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    with ray_session():
+        assert ray.get_runtime_context().get_node_id() == node
+    assert is_private()
+    with pytest.raises(ZeroDivisionError), ray_session():
+        raise ZeroDivisionError
+    assert ray.get_runtime_context().get_node_id() == node
+
+
+SOMEBODYS = """
+import sys
+import ray
+from mixray.errors import ClusterError
+from mixray.session import ray_session
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+try:
+    with ray_session():
+        pass
+except ClusterError as error:
+    sys.stdout.write(str(error))
+assert ray.is_initialized()
+"""
+
+
+def test_ray_that_somebody_else_started_in_this_process_is_neither_used_nor_ended() -> None:
+    done = subprocess.run([sys.executable, "-c", SOMEBODYS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "this process has started Ray itself" in done.stdout
+    assert "ray.shutdown()" in done.stdout
 
 
 def test_the_address_of_a_job_server_is_told_from_a_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
