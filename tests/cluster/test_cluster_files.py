@@ -187,8 +187,16 @@ def test_what_is_not_of_a_spot_group_keeps_off_spot_nodes(name: str) -> None:
             assert pod["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
             assert "affinity" not in pod
         else:
-            wanted = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-            assert wanted == [{"matchExpressions": [{"key": "cloud.google.com/gke-spot", "operator": "NotIn", "values": ["true"]}]}]
+            keeps_off_spot(pod)
+
+
+def test_the_pod_that_submits_a_job_keeps_off_spot_nodes() -> None:
+    keeps_off_spot(document("kuberay/rayjob.yaml")["spec"]["submitterPodTemplate"]["spec"])
+
+
+def keeps_off_spot(pod: dict[str, Any]) -> None:
+    wanted = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert wanted == [{"matchExpressions": [{"key": "cloud.google.com/gke-spot", "operator": "NotIn", "values": ["true"]}]}]
 
 
 def test_pods_without_a_spot_machine_are_given_up_before_a_training_is() -> None:
