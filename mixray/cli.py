@@ -110,8 +110,11 @@ def tiny_build(
 
 
 def fail(text: str, code: int) -> NoReturn:
-    """Say one last thing and leave."""
-    print(harmless(text), file=sys.stderr, flush=True)
+    """Say one last thing and leave, with the right exit code also where nobody reads it any more."""
+    try:
+        print(harmless(text), file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = None  # Python would flush it once more, and end with 120
     sys.exit(code)
 
 

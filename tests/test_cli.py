@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,14 @@ def test_an_interrupt_that_strikes_in_an_import_is_told_as_one(tmp_path: Path) -
     command = [sys.executable, "-m", "mixray.cli", "verify", "rows.jsonl", "--out", "judged.jsonl", "--verifier", "struck:judge"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr.strip()) == (130, "mixray: interrupted; the same command goes on from here")
+
+
+def test_a_failure_that_nobody_reads_has_its_exit_code_all_the_same(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "mixray.cli", "plan", str(tmp_path / "none.yaml")]
+    assert subprocess.run(command, stderr=write, timeout=120).returncode == 2
+    os.close(write)
 
 
 def test_importing_the_command_line_is_light() -> None:
