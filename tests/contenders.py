@@ -76,7 +76,7 @@ def contend(url: str, folder: Path, ways: str, rounds: int, number: int, num_pro
 
 def _meet(folder: Path, name: str, number: int, num_processes: int) -> None:
     (folder / f"{name}-here-{number}").touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list(folder.glob(f"{name}-here-*"))) < num_processes:
         assert time.monotonic() < deadline, "another process is gone"
         time.sleep(0.002)

@@ -39,7 +39,7 @@ def serving_process(arguments: Callable[[int], list[str]]) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, *arguments(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
             assert server.poll() is None
             assert time.monotonic() < deadline

@@ -156,7 +156,7 @@ def test_a_private_push_makes_a_private_repository_and_refuses_a_public_one(made
 def test_the_endpoint_is_that_of_the_environment(made: Storage, hub: Hub) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mixray.cli", "mixture", "push", "half", "me/half", "--storage", made.url],
-        env={**os.environ, "HF_ENDPOINT": hub.url}, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "HF_ENDPOINT": hub.url}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{hub.url}/datasets/me/half/commit/main\n", "")
     assert "POST /api/repos/create" in hub.calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -107,6 +108,11 @@ def test_a_bucket_alone_tells_how_far_a_recipe_is(recipe: Path, object_store: St
     assert "teacher long: 2 of 8 since " in told
 
 
+def status_of(recipe: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> str:
+    assert called("status", str(recipe), "--storage", store.url) == 0
+    return capsys.readouterr().out
+
+
 def test_a_run_says_what_it_is_at_and_how_it_ended(
     recipe: Path, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,16 +123,16 @@ def test_a_run_says_what_it_is_at_and_how_it_ended(
     with contextlib.suppress(ZeroDivisionError), runs.at_work(store, "small", display, on_cluster=False):
         display.stage("problems train").finish("8 problems")
         display.stage("teacher long").update(320, 1400, right="83%", tokens_per_second=5200.0)
-        time.sleep(0.5)
-        assert called("status", str(recipe), "--storage", store.url) == 0
-        told = capsys.readouterr().out
+        deadline = time.monotonic() + 60
+        while "teacher long: 320 of" not in (told := status_of(recipe, store, capsys)) and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert f"run {run_id()}, job mixray-small-run-abc-2 on " in told
         assert ": running since " in told
         assert "  teacher long: 320 of 1,400 since " in told
         assert "right 83%  tokens/second 5200" in told
         assert "problems train" not in told.partition("run ")[2]
         (run,) = standing(load_recipe(recipe), store)["runs"]
-        assert (run["attempt"], run["silent_seconds"] < 5) == ("mixray-small-run-abc-2", True)
+        assert (run["attempt"], run["silent_seconds"] < 60) == ("mixray-small-run-abc-2", True)
         raise ZeroDivisionError("by nought")
     assert called("status", str(recipe), "--storage", store.url, "--json") == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]
@@ -148,7 +154,7 @@ with runs.at_work(Store({store.url!r}), "small", display, on_cluster=False):
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"seen": record["seen"] - 3600}))
     assert called("status", str(recipe), "--storage", store.url) == 0
-    assert "but silent for 3,60" in capsys.readouterr().out
+    assert re.search(r"but silent for 3,[67]\d\d", capsys.readouterr().out)
 
 
 def test_a_storage_that_takes_no_record_stops_nobody(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_recipe_for_one_gpu_asks_for_one(tmp_path: Path) -> None:
     words, further = without_network()
     command = [*words, sys.executable, str(ROOT / "tests" / "plan_all.py"), str(tmp_path / "runs"), "", "single-gpu"]
     environment = {**os.environ, **further, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "hf")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     code, told = json.loads(done.stdout.splitlines()[-1])["single-gpu"][""]
     assert (code, told.rstrip().endswith("1 GPUs at once")) == (0, True), told
 
@@ -134,13 +134,14 @@ def test_models_are_looked_up_on_a_silent_hub_together(tmp_path: Path, monkeypat
     recipe = Recipe.model_validate(load_recipe("tiny").model_dump() | {"students": students})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         held: list[socket.socket] = []
-        threading.Thread(target=lambda: [held.append(silent.accept()[0]) for _ in students], daemon=True).start()
+        threading.Thread(target=lambda: [held.append(silent.accept()[0]) for _ in range(100)], daemon=True).start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(models, "HUB_SECONDS", 2)
+        monkeypatch.setattr(models, "HUB_SECONDS", 5)
         began = time.monotonic()
         models.look_up(student.model for student in recipe.students.values())
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
+        asked = len(held)
         build_graph(recipe, Store(str(tmp_path)))
-        assert time.monotonic() - began < 12, "what was looked up is not asked again"
+        assert len(held) == asked, "what was looked up is not asked again"
     for connection in held:
         connection.close()

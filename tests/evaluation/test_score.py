@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from mixray.verify import POLICY, Verdict, verify
 
 NUM_PROBLEMS = 60
 EVALUATE = recipe.Evaluate(
-    benchmarks={"sums": recipe.ProblemSet(num_problems=NUM_PROBLEMS)}, max_tokens=50, concurrency=8, timeout_seconds=5
+    benchmarks={"sums": recipe.ProblemSet(num_problems=NUM_PROBLEMS)}, max_tokens=50, concurrency=8, timeout_seconds=60
 )
 
 
@@ -198,6 +199,9 @@ def test_arms_asked_side_by_side_share_the_questions_in_flight(store: Store) -> 
         body = await request.json()
         flying[body["model"]] += 1
         most[body["model"]] = max(most[body["model"]], flying[body["model"]])
+        last = time.monotonic() + 30
+        while most[body["model"]] < EVALUATE.concurrency // 2 and time.monotonic() < last:
+            await asyncio.sleep(0.01)  # as many as may be are in flight, sooner or later
         await asyncio.sleep(0.01)
         flying[body["model"]] -= 1
         return reply(right(body["messages"][-1]["content"]) + body["model"])
@@ -263,16 +267,21 @@ def killed_run(store: Store, url: str, now: Callable[[], bool]) -> None:
 def test_kill_9_at_any_moment_repeats_what_was_in_flight_alone_and_loses_nothing(store: Store) -> None:
     """Killed when the first question comes, twice on the way, and with the last answers: five runs, one after another."""
     answered: list[str] = []
+    least, gone = 1, threading.Event()
 
     def trouble(question: str, count: int) -> Response | None:
         time.sleep(0.03)
         answered.append(question)
+        if len(set(answered)) >= least:
+            gone.wait(60)  # so that the run does not end before it is killed
         return None
 
     script = Script(trouble)
     with serving(script.app()) as url:
         for least in (1, 20, 45, NUM_PROBLEMS):
+            gone.clear()
             killed_run(store, url, lambda least=least: len(set(answered)) >= least)  # type: ignore[misc]
+            gone.set()
             assert not handle(store).is_done()
             kept = set(Journal(handle(store)).read())
             assert len(set(answered)) - EVALUATE.concurrency <= len(kept) <= len(set(answered))

@@ -13,7 +13,7 @@ from mixray.laboratory import meter
 from mixray.laboratory.meter import kept, metered, spent
 from mixray.store import Store
 
-BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 1.0: pass\ntime.sleep(0.6)"
+BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() - began < 1.0: pass\ntime.sleep(3)"
 
 
 def test_a_child_that_has_ended_counts_and_one_that_sleeps_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,16 +22,16 @@ def test_a_child_that_has_ended_counts_and_one_that_sleeps_does_not(monkeypatch:
         children = [subprocess.Popen([sys.executable, "-c", code]) for code in (BUSY, "import time; time.sleep(1)")]
         for child in children:
             child.wait()
-    assert 1.0 <= told.seconds < 3.0
+    assert 1.0 <= told.seconds < 6.0
 
 
 def test_what_was_spent_before_does_not_count() -> None:
     began = time.process_time()
-    while time.process_time() - began < 0.5:
+    while time.process_time() - began < 3:
         pass
     with metered() as told:
         pass
-    assert told.seconds < 0.3
+    assert told.seconds < 2
 
 
 def test_what_a_recipe_took_in_a_storage_is_kept_there_over_runs_that_were_broken_off(store: Store) -> None:
@@ -43,5 +43,5 @@ def test_what_a_recipe_took_in_a_storage_is_kept_there_over_runs_that_were_broke
                 pass
             if error:
                 raise error
-    assert 0.5 <= spent(store, "lab/shifts") < 2.0
+    assert 0.5 <= spent(store, "lab/shifts") < 5.0
     assert spent(store, "lab/mix") == 0.0

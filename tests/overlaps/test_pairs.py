@@ -226,5 +226,5 @@ def test_problems_without_formulas_do_not_go_quadratic() -> None:
         return time.process_time() - began
 
     spent(500)
-    least = {count: min(spent(count), spent(count)) for count in (2000, 8000)}  # other work on the machine empties its caches
-    assert least[8000] < 8 * least[2000], "four times as many should take about four times as long"
+    least = {count: min(spent(count) for _ in range(4)) for count in (2000, 8000)}  # other work on the machine empties its caches
+    assert least[8000] < 10 * least[2000], "four times as many should take about four times as long"

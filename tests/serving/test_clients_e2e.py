@@ -44,7 +44,7 @@ class Up:
 
     def asking(self, key: str = "anna", **more: Any) -> openai.OpenAI:
         """Return OpenAI's client."""
-        return openai.OpenAI(base_url=self.endpoint.url, api_key=KEYS.get(key, key), timeout=60, **{"max_retries": 0, **more})
+        return openai.OpenAI(base_url=self.endpoint.url, api_key=KEYS.get(key, key), timeout=300, **{"max_retries": 0, **more})
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_openais_client_knows_our_errors_as_its_own(up: Up) -> None:
 
 
 def test_beyond_capacity_requests_are_turned_away_at_once_and_come_back_by_themselves(up: Up) -> None:
-    body = {"model": ARM, "messages": MESSAGES, "max_tokens": 100, "temperature": 0, "extra_body": {"ignore_eos": True}}
+    body = {"model": ARM, "messages": MESSAGES, "max_tokens": 400, "temperature": 0, "extra_body": {"ignore_eos": True}}
 
     def ask(client: openai.OpenAI) -> tuple[str, str | None]:
         try:
@@ -131,22 +131,30 @@ def test_curl_is_answered(up: Up) -> None:
     assert "200 OK" in told
     assert "x-request-id: from-curl" in told
     assert told.rstrip().endswith("data: [DONE]")
-    ready = subprocess.run(["curl", "-sS", f"{up.root}/ready"], capture_output=True, text=True, timeout=60, check=True).stdout
-    assert json.loads(ready) == {"status": "ready", "students": 2, "answering": 2}
+    ready = subprocess.run(["curl", "-sSf", "--retry", "30", f"{up.root}/ready"], capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(ready.stdout) == {"status": "ready", "students": 2, "answering": 2}
     assert [line["key"] for line in up.lines() if line["id"] == "from-curl"] == ["bert"]
 
 
-def test_a_client_that_hangs_up_stops_the_engine(up: Up) -> None:
+def hang_up(up: Up, client: httpx.Client, request_id: str) -> list[dict[str, Any]]:
+    """Hang up after the first line of a long answer; return what the access log tells of it."""
     body = {"model": ARM, "messages": MESSAGES, "max_tokens": 400, "ignore_eos": True, "stream": True}
-    headers = {"authorization": f"Bearer {KEYS['anna']}", "x-request-id": "hung-up"}
-    with httpx.Client(headers=headers, timeout=60) as client:
-        with client.stream("POST", f"{up.endpoint.url}/chat/completions", json=body) as stream:
-            next(stream.iter_lines())
-        deadline = time.monotonic() + 10
-        while not (lines := [line for line in up.lines() if line["id"] == "hung-up"]) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert [line["status"] for line in lines] == [499]
-        assert lines[0]["response_bytes"] > 0
+    with client.stream("POST", f"{up.endpoint.url}/chat/completions", json=body, headers={"x-request-id": request_id}) as stream:
+        next(stream.iter_lines())
+    deadline = time.monotonic() + 60
+    while not (lines := [line for line in up.lines() if line["id"] == request_id]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return lines
+
+
+def test_a_client_that_hangs_up_stops_the_engine(up: Up) -> None:
+    with httpx.Client(headers={"authorization": f"Bearer {KEYS['anna']}"}, timeout=60) as client:
+        for attempt in range(5):  # all 400 tokens may be sent before a busy machine lets the client hang up
+            (line,) = hang_up(up, client, f"hung-up-{attempt}")
+            if line["status"] == 499:
+                break
+        assert line["status"] == 499
+        assert line["response_bytes"] > 0
         metrics = client.get(f"{up.root}/metrics").text
     assert "mixray_ongoing 0.0" in metrics
     assert f'mixray_requests_total{{model="{ARM}",route="/v1/chat/completions",status="200"}}' in metrics

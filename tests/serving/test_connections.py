@@ -19,9 +19,11 @@ PATIENCE_SECONDS = 0.3
 
 
 @contextlib.asynccontextmanager
-async def connection(app: Gate | None = None) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connection(
+    app: Gate | None = None, body_seconds: float = PATIENCE_SECONDS, unread_seconds: float = PATIENCE_SECONDS
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Have a gate behind a door with narrow limits, and one connection to it."""
-    limits = Limits(header_bytes=LIMIT_BYTES, body_seconds=PATIENCE_SECONDS, unread_seconds=PATIENCE_SECONDS)
+    limits = Limits(header_bytes=LIMIT_BYTES, body_seconds=body_seconds, unread_seconds=unread_seconds)
     door = Door("127.0.0.1", 0, limits=limits)
     listener = gates("127.0.0.1", 0)
     server = door.server(app or gated.gate())
@@ -39,9 +41,9 @@ async def connection(app: Gate | None = None) -> AsyncIterator[tuple[asyncio.Str
 
 def test_a_header_without_end_is_turned_away_while_it_comes_in() -> None:
     async def told() -> bytes:
-        async with connection() as (reader, writer):
+        async with connection(body_seconds=60) as (reader, writer):
             writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * LIMIT_BYTES)
-            return await asyncio.wait_for(reader.read(), PATIENCE_SECONDS / 2)
+            return await asyncio.wait_for(reader.read(), 30)
 
     assert gated.run(told()).startswith(b"HTTP/1.1 431 ")
 
@@ -50,7 +52,7 @@ def test_a_head_that_trickles_in_is_not_waited_for() -> None:
     async def told() -> bytes:
         async with connection() as (reader, writer):
             writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n")
-            return await asyncio.wait_for(reader.read(), 10 * PATIENCE_SECONDS)
+            return await asyncio.wait_for(reader.read(), 60)
 
     assert gated.run(told()).startswith(b"HTTP/1.1 408 ")
 
@@ -86,13 +88,14 @@ async def asked_for_much(slowly: bool) -> int:
     """Have a client ask for an endless stream, read it slowly or not at all, and return how many places are taken some time later."""
     students = gated.Cued()
     app = gated.gate(students)
-    async with connection(app) as (reader, writer):
+    unread_seconds = 10 * PATIENCE_SECONDS if slowly else PATIENCE_SECONDS
+    async with connection(app, unread_seconds=unread_seconds) as (reader, writer):
         body = json.dumps(gated.question("endless", stream=True)).encode()
         head = f"POST {gated.CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nauthorization: "
         writer.write(head.encode() + gated.GOOD["authorization"] + b"\r\n\r\n" + body)
         await reader.readuntil(b"\r\n\r\n")
         loop = asyncio.get_running_loop()
-        end = loop.time() + 5 * PATIENCE_SECONDS
+        end = loop.time() + (2 * unread_seconds if slowly else 60)
         while loop.time() < end and app.shared.places.num_ongoing:
             await asyncio.sleep(PATIENCE_SECONDS / 20)
             if slowly:

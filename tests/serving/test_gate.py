@@ -162,13 +162,13 @@ def test_a_body_in_pieces_passes_whole_one_too_large_does_not_and_one_too_slow_i
             yield b" " * 100
         yield b"}"
 
-    async def ask(count: int, seconds: float = 0) -> httpx.Response:
-        async with client(gate(limits={"body_bytes": 1000, "body_seconds": 0.2})) as asking:
+    async def ask(count: int, seconds: float = 0, body_seconds: float = 60) -> httpx.Response:
+        async with client(gate(limits={"body_bytes": 1000, "body_seconds": body_seconds})) as asking:
             return await asking.post(CHAT, headers=GOOD, content=pieces(count, seconds))
 
     assert run(ask(5)).json() == {"heard": question()}
     assert run(ask(50)).status_code == 413
-    slow = run(ask(5, 0.1))
+    slow = run(ask(5, 0.1, body_seconds=0.2))
     assert slow.status_code == 408
     assert "0.2 seconds" in slow.json()["error"]["message"]
 
@@ -205,7 +205,7 @@ def test_the_log_and_the_metrics_tell_tokens_times_and_status(tmp_path: Path) ->
     assert [(line["status"], line["stream"], line["prompt_tokens"], line["response_tokens"]) for line in lines] == [
         (200, False, 7, 3), (200, True, 7, 3), (400, False, None, None),
     ]  # fmt: skip
-    assert all(0 <= line["first_byte_seconds"] <= line["seconds"] < 1 for line in lines)
+    assert all(0 <= line["first_byte_seconds"] <= line["seconds"] < 60 for line in lines)
     assert 'mixray_requests_total{model="echo",route="/v1/chat/completions",status="200"} 2.0' in metrics
     assert 'mixray_tokens_total{kind="response",model="echo"} 6.0' in metrics
     assert 'mixray_refused_total{reason="invalid_value"} 1.0' in metrics
@@ -274,10 +274,10 @@ def test_a_student_that_dies_after_its_answer_does_not_spoil_it() -> None:
 def test_a_client_that_leaves_ends_its_request_and_frees_its_place(tmp_path: Path) -> None:
     students = Cued()
     app = gate(students, tmp_path / "log", max_ongoing=1, max_queued=1)
-    with serving(app) as url, httpx.Client(headers=GOOD, timeout=0.3) as asking:
+    with serving(app) as url, httpx.Client(headers=GOOD, timeout=60) as asking:
         with pytest.raises(httpx.ReadTimeout):
-            asking.post(url + CHAT, json=question("slow"))
-        deadline = time.monotonic() + 5
+            asking.post(url + CHAT, json=question("slow"), timeout=1)
+        deadline = time.monotonic() + 60
         while not students.ended and time.monotonic() < deadline:
             time.sleep(0.01)
         assert students.ended == ["slow"]

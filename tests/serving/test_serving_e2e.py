@@ -55,10 +55,10 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
     with problems.staging() as staging:
         staging.write_table("problems.parquet", pa.Table.from_pylist(table, schema=rows.PROBLEM))
     with serve_students(two_models, SERVE, key="s3cret") as endpoint:
-        with httpx.Client(base_url=endpoint.url, timeout=60) as stranger:
+        with httpx.Client(base_url=endpoint.url, timeout=600) as stranger:
             assert stranger.get("/models").status_code == 401
             assert stranger.post("/chat/completions", json={}).status_code == 401
-        with httpx.Client(base_url=endpoint.url, timeout=60, headers={"authorization": f"Bearer {endpoint.key}"}) as client:
+        with httpx.Client(base_url=endpoint.url, timeout=600, headers={"authorization": f"Bearer {endpoint.key}"}) as client:
             assert {card["id"] for card in client.get("/models").json()["data"]} == set(two_models)
             body = {"messages": [{"role": "user", "content": "How much?"}], "max_tokens": 3, "seed": 1}
             answers = [client.post("/chat/completions", json={**body, "model": arm, "temperature": 0}).json() for arm in two_models]
@@ -78,9 +78,9 @@ def test_students_are_served_proven_asked_scored_and_gone(two_models: dict[str, 
         listening = [one for process in serving_processes for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
         assert len(listening) >= len(serving_processes)
         assert {one.laddr.ip for one in listening} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
-    psutil.wait_procs(serving_processes, timeout=10)
+    psutil.wait_procs(serving_processes, timeout=120)
     assert [process for process in serving_processes if process.is_running()] == []
-    assert replicas() == []
+    assert until(lambda: replicas() == [], 60)
 
     outcome = scores.outcome["benchmarks"]["sums"]
     assert outcome["num_samples"] == NUM_PROBLEMS
@@ -115,30 +115,30 @@ def test_behind_several_gates_with_https_a_student_grows_with_the_crowd_sleeps_a
         assert endpoint.url.startswith("https://127.0.0.1:")
         headers = {"authorization": f"Bearer {endpoint.key}", "x-request-id": "mine"}
         body = {"model": "short", "messages": [{"role": "user", "content": "How much?"}], "max_tokens": 400, "ignore_eos": True}
-        with httpx.Client(base_url=endpoint.url, timeout=60, headers=headers, verify=certificates(certificate)) as client:
+        with httpx.Client(base_url=endpoint.url, timeout=600, headers=headers, verify=certificates(certificate)) as client:
             assert client.get("/models", headers={"authorization": "Bearer other"}).status_code == 401
             assert client.post("/chat/completions", json={**body, "temperature": 0}).json()["usage"]["completion_tokens"] == 400
             with client.stream("POST", "/chat/completions", json={**body, "stream": True}) as stream:
                 next(stream.iter_lines())
-        assert until(lambda: sorted(status for status in logged(tmp_path)) == [200, 401, 499], 10)
+        assert until(lambda: sorted(status for status in logged(tmp_path)) == [200, 401, 499], 60)
 
         over = threading.Event()
 
         def client_of_the_crowd() -> list[int]:
-            with httpx.Client(base_url=endpoint.url, timeout=120, headers=headers, verify=certificates(certificate)) as client:
+            with httpx.Client(base_url=endpoint.url, timeout=600, headers=headers, verify=certificates(certificate)) as client:
                 return [client.post("/chat/completions", json=body).status_code for _ in iter(over.is_set, True)]
 
         with ThreadPoolExecutor(6) as crowd:
             asking = [crowd.submit(client_of_the_crowd) for _ in range(6)]
-            grown = until(lambda: num_running() == 2, 120)
+            grown = until(lambda: num_running() == 2, 300)
             before = seconds_of_students()
-            shared = grown and until(lambda: all(now - before.get(pid, 0) > 0.5 for pid, now in seconds_of_students().items()), 60)
+            shared = grown and until(lambda: all(now - before.get(pid, 0) > 0.5 for pid, now in seconds_of_students().items()), 120)
             over.set()
         assert grown
         assert shared, "each replica has its part of the crowd"
         assert {status for client in asking for status in client.result()} == {200}
-        assert until(lambda: num_running() == 0, 120)
-        with httpx.Client(base_url=endpoint.url, timeout=120, headers=headers, verify=certificates(certificate)) as client:
+        assert until(lambda: num_running() == 0, 300)
+        with httpx.Client(base_url=endpoint.url, timeout=600, headers=headers, verify=certificates(certificate)) as client:
             assert client.post("/chat/completions", json={**body, "max_tokens": 3}).status_code == 200
 
 

@@ -52,7 +52,7 @@ def between(test: Callable[[Cued, StudentEnd, GateEnd], Awaitable[Any]]) -> Any:
         end = StudentEnd(student.answer)
         gate = await GateEnd.dial(await end.listen("127.0.0.1"))
         try:
-            return await asyncio.wait_for(test(student, end, gate), 20)
+            return await asyncio.wait_for(test(student, end, gate), 120)
         finally:
             gate.close()
 

@@ -43,7 +43,7 @@ PLACES = 8
 STEP_SECONDS = 0.02
 NUM_WORKER_NODES = 2
 LABELS = {"mixray/role": "teacher"}
-MOST_WAIT_SECONDS = 120.0
+MOST_WAIT_SECONDS = 300.0
 # What one kill can cost: the blocks at hand in both actors, and those that other actors had begun when the driver fell.
 MOST_IN_FLIGHT = 2 * BLOCK_ROWS * (4 * PLACES // BLOCK_ROWS + 2)
 

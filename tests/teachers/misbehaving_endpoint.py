@@ -45,6 +45,8 @@ class MisbehavingEndpoint:
     slow_seconds: float = 1.0
     work_seconds: float = 0.0
     """What every answer takes."""
+    hold_until: int = 0
+    """No answer is given before so many questions were in flight at once, or half a minute has passed."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
     asked_at: list[float] = field(default_factory=list)
@@ -65,6 +67,9 @@ class MisbehavingEndpoint:
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
             try:
+                last = time.monotonic() + 30
+                while self.most_in_flight < self.hold_until and time.monotonic() < last:
+                    await asyncio.sleep(0.01)
                 await asyncio.sleep(self.work_seconds)
                 return await self._answer(request, body)
             finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from asking import RULE, make_problems, scripted
-from scripted_engine import PatientEngine, ScriptedEngine, SlowEngine
+from scripted_engine import EngineOfTwo, PatientEngine, ScriptedEngine
 
 from mixray import judged
 from mixray.errors import TeacherError
@@ -82,7 +82,7 @@ def test_a_problem_is_asked_again_only_while_it_needs_to_be(
 @pytest.mark.usefixtures("ray_cluster")
 def test_more_engines_are_started_while_work_waits(store: Store, quiet: StageProgress, random_student: str, tmp_path: Path) -> None:
     problems = make_problems(store, [f"well? {index}" for index in range(300)])
-    pool = run(store, "odd", scripted(random_student, tmp_path, replicas=(1, 2)), problems, 0, RULE, quiet, SlowEngine)
+    pool = run(store, "odd", scripted(random_student, tmp_path, replicas=(1, 2)), problems, 0, RULE, quiet, EngineOfTwo)
     assert pool.outcome["right"] == 300
     logs = [log.read_text().splitlines() for log in tmp_path.glob("started-*")]
     assert len(logs) == 2
@@ -126,16 +126,16 @@ def test_a_resumed_pool_asks_only_for_what_is_missing(store: Store, quiet: Stage
 def test_a_teacher_that_fails_too_often_is_stopped_and_may_try_again(
     store: Store, quiet: StageProgress, random_student: str, tmp_path: Path
 ) -> None:
-    problems = make_problems(store, [*(f"well? {index}" for index in range(4)), *(f"refuse? {index}" for index in range(600))])
+    problems = make_problems(store, [*(f"well? {index}" for index in range(4)), *(f"refuse? {index}" for index in range(2000))])
     teacher = scripted(random_student, tmp_path, block_rows=4, max_failed_share=0.5)
     with pytest.raises(TeacherError, match=r"\d+ of 2\d\d, such as error: 'scripted: refused'"):
         run(store, "odd", teacher, problems, 0, RULE, quiet, ScriptedEngine)
     asked = sum(len(log.read_text().splitlines()) for log in tmp_path.glob("started-*"))
-    assert asked < 604, "the breaker opened before everything was asked"
-    assert Parts(store, handle(store, "odd", teacher, problems, 0, RULE).work_path, 604).tally().right == 4
+    assert asked < 2004, "the breaker opened before everything was asked"
+    assert Parts(store, handle(store, "odd", teacher, problems, 0, RULE).work_path, 2004).tally().right == 4
     # No failure counts as done, not even one that an actor wrote after the end.
     again = run(store, "odd", teacher, problems, 0, RULE, quiet, PatientEngine)
-    assert again.outcome["right"] == 604
+    assert again.outcome["right"] == 2004
 
 
 def asked_before(work_path: str, store: Store, run_id: str, positions: range, num_failed: int) -> None:

@@ -88,7 +88,7 @@ def test_a_private_cluster_that_cannot_hold_the_workers_says_so_at_once(
     began = time.monotonic()
     with pytest.raises(ClusterError, match=r"nodes with \d+ CPU: room for \d+; rule: 1000 workers of 1 CPU each; do: lower train\.workers"):
         training.run(store, "arm", test_train.make_mixture(store), random_student, with_workers(1000, 1000), 0, quiet)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60, "an autoscaling cluster is given half an hour"
 
 
 @pytest.mark.soak

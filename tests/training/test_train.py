@@ -105,6 +105,10 @@ from mixray.store import Store
 sys.path.insert(0, sys.argv[3])
 import test_train
 store = Store(sys.argv[1])
+if len(sys.argv) > 4:  # so many seconds a step: time to be killed in
+    import test_resume
+    from mixray.training import fit
+    fit.train_worker = test_resume.doomed(None, 0, {}, float(sys.argv[4]))
 with ray_session(), Display(quiet=True) as display:
     training.run(store, "arm", test_train.make_mixture(store), sys.argv[2], test_train.SETTINGS, 0, display.stage("train"))
 """
@@ -205,14 +209,14 @@ def test_a_training_on_object_storage_is_the_training_on_a_disk_also_where_anoth
     log = tmp_path / "log"
     student = training.handle(s3_store, "arm", make_mixture(s3_store), random_student, SETTINGS, 0)
     with log.open("w") as file:
-        with subprocess.Popen(command, stdout=file, stderr=file) as driver:
+        with subprocess.Popen([*command, "1"], stdout=file, stderr=file) as driver:
             deadline = time.monotonic() + 300
             while attempts.last_checkpoint(s3_store, student.work_path, "") is None:
                 assert driver.poll() is None, f"the driver ended before it was killed: {log.read_text()[-5000:]}"
                 assert time.monotonic() < deadline, log.read_text()[-5000:]
                 time.sleep(0.1)
             driver.send_signal(signal.SIGKILL)
-        done = subprocess.run(command, stdout=file, stderr=file, timeout=300, check=False)
+        done = subprocess.run(command, stdout=file, stderr=file, timeout=600, check=False)
     assert done.returncode == 0, log.read_text()[-3000:]
     assert curve_of(student) == curve_of(calm)
     weights = [(folder.local_folder() / "model.safetensors").read_bytes() for folder in (student, calm)]

@@ -88,9 +88,9 @@ def test_answers_are_parts_of_the_text(text: str, unboxed: bool) -> None:
 
 @pytest.mark.parametrize("piece", ["\\boxed{", "\\boxed x", "{", "\\boxed{1},", "1,111", "1,"])
 def test_babble_is_read_in_time(piece: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     final_answer(piece * 200_000, unboxed=True)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 10
 
 
 @given(TEXTS)

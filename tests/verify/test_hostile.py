@@ -60,7 +60,7 @@ def test_hostile_golds_and_answers_end_in_a_verdict(canary: Path, monkeypatch: p
     as_gold = verify([r"\boxed{\frac{x}{2}}"] * len(texts), texts)
     as_both = verify(boxed, [f"{text}+1" for text in texts])
     assert {verdict.verdict for verdict in (*as_answer, *as_gold, *as_both)} <= ENDS
-    assert time.monotonic() - began < 120
+    assert time.monotonic() - began < 400
     assert impatient.compare([PLAIN])[0].verdict == "right"
     impatient.close()
     assert not [text for text, verdict in zip(texts, as_gold, strict=True) if verdict.verdict == "right"]
@@ -74,7 +74,7 @@ def test_hostile_texts_end_in_an_opinion_of_the_library_too(canary: Path) -> Non
         [(gold_answer(text), r"\boxed{3}") for text in texts] + [("3", f"\\boxed{{{text}}}") for text in texts], "library"
     )
     assert {opinion.verdict for opinion in opinions} <= ENDS
-    assert time.monotonic() - began < 120
+    assert time.monotonic() - began < 400
     assert pool.compare([PLAIN])[0].verdict == "right"
     pool.close()
 
