@@ -28,7 +28,7 @@ from mixray.serving.keys import Keys
 from mixray.serving.openness import check
 from mixray.serving.parity import prove
 from mixray.serving.port import claimed
-from mixray.serving.watch import cluster_outlives_driver, watched
+from mixray.serving.watch import cluster_outlives_driver, taken_down, watched
 from mixray.session import logs_folder
 
 # Long enough for a large model to be downloaded and loaded; a start that fails says so at once.
@@ -116,8 +116,13 @@ def _serve_instance() -> Iterator[None]:
         _start_serve()
         imports.join()
         yield
-    finally:
-        serve.shutdown()
+    except BaseException:
+        taken_down()
+        raise
+    if not taken_down():
+        raise ServingError(
+            "Ray Serve does not end, and may still listen", seen="its controller is up", do="`serve shutdown`, or end the cluster"
+        )
 
 
 def _start_serve() -> None:
@@ -134,7 +139,7 @@ def _start_serve() -> None:
             if attempt == START_ATTEMPTS:
                 reason = str(error).strip().splitlines()[-1]
                 raise ServingError("Ray Serve did not start", seen=reason, do="free processors and memory") from error
-            serve.shutdown()
+            taken_down()
 
 
 def _start(sources: Mapping[str, str], settings: recipe.Serve, keys: Keys, port: int, progress: StageProgress | None) -> None:

@@ -15,8 +15,10 @@ import uuid
 from collections.abc import Callable, Iterator
 
 NAMESPACE = "mixray"
+_CONTROLLER, _SERVE = "SERVE_CONTROLLER_ACTOR", "serve"
 POLL_SECONDS = 2.0
 MOST_FAILURES = 300
+END_SECONDS = 120.0
 log = logging.getLogger("mixray.serving")
 
 
@@ -37,17 +39,39 @@ class Watcher:
 
     def _watch(self) -> None:
         import ray
-        from ray import serve
 
         outlive(lambda: _lives(self.lease), lambda: time.sleep(POLL_SECONDS))
         for _ in range(MOST_FAILURES):
             try:
-                serve.shutdown()
-                break
+                if taken_down():
+                    break
             except Exception:  # the controller may be on its way back
                 log.exception("the endpoint cannot be taken down yet")
                 time.sleep(POLL_SECONDS)
         ray.kill(ray.get_runtime_context().current_actor)
+
+
+def taken_down(seconds: float = END_SECONDS) -> bool:
+    """End Serve on this cluster; return whether its controller is gone, which has so many seconds.
+
+    `serve.shutdown` alone is not enough (Ray 2.60): it gives a controller that is busy five seconds to answer, and then returns as if there
+    were none; one that answers and does not end in half a minute it leaves behind as well. What is left listens on, and the next
+    endpoint of this cluster would meet it.
+    """
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(RayError, RayServeException):  # it went while it was asked
+            serve.shutdown()
+        if not _lives(_CONTROLLER, _SERVE):
+            return True
+        if time.monotonic() > deadline:
+            log.error("Ray Serve's controller did not end in %.0f s", seconds)
+            return False
+        time.sleep(POLL_SECONDS / 10)
 
 
 def outlive(lives: Callable[[], bool], pause: Callable[[], None]) -> None:
@@ -88,11 +112,11 @@ def cluster_outlives_driver() -> bool:
     return bool(os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_ID"))
 
 
-def _lives(lease: str) -> bool:
+def _lives(name: str, namespace: str = NAMESPACE) -> bool:
     import ray
 
     try:
-        ray.get_actor(lease, namespace=NAMESPACE)
+        ray.get_actor(name, namespace=namespace)
     except ValueError:  # how Ray says that there is no such actor any more
         return False
     return True

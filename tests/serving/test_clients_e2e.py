@@ -161,11 +161,15 @@ def test_a_client_that_hangs_up_stops_the_engine(up: Up) -> None:
 
 
 def test_lm_evals_clients_score_a_student(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"OPENAI_API_KEY": KEYS["anna"], "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}.items():
-        monkeypatch.setenv(name, value)
+    import datasets
+    import huggingface_hub
     import lm_eval
     from lm_eval.tasks import TaskManager
 
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS["anna"])
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     rows = [{"question": f"{i}+{i}?", "answer": str(2 * i), "choices": ["1", str(2 * i)], "label": 1} for i in range(4)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = (

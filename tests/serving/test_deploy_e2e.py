@@ -17,6 +17,7 @@ from ray import serve as ray_serve
 from mixray import chat, recipe
 from mixray.serving import deploy
 from mixray.serving.parity import prove
+from mixray.serving.watch import taken_down
 
 KEY = "a-key-for-the-cluster"
 
@@ -60,12 +61,12 @@ def deployed(ray_cluster: None, adapted: dict[str, str], tmp_path_factory: pytes
     (application,) = told["applications"]
     module, _, name = application["import_path"].partition(":")
     built = getattr(importlib.import_module(module), name)(application["args"])
-    ray_serve.start(proxy_location="HeadOnly", http_options=told["http_options"], logging_config=told["logging_config"])
     try:
+        ray_serve.start(proxy_location="HeadOnly", http_options=told["http_options"], logging_config=told["logging_config"])
         ray_serve.run(built, name=application["name"], route_prefix=application["route_prefix"])
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        ray_serve.shutdown()
+        taken_down()
 
 
 @pytest.mark.e2e

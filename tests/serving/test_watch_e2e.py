@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 import time
 
+import psutil
 import pytest
 
 from mixray.errors import ServingError
 from mixray.progress import Display
 from mixray.serving.vigil import Vigil, stand_by
-from mixray.serving.watch import NAMESPACE, watched
+from mixray.serving.watch import NAMESPACE, taken_down, watched
 
 
 @pytest.mark.e2e
@@ -26,11 +29,11 @@ def test_serve_ends_with_the_lease_and_not_before() -> None:
     def running() -> bool:
         try:
             return bool(serve.status().applications)
-        except ray.exceptions.RayActorError:  # asked while the controller was going
+        except (ray.exceptions.RayError, ray.serve.exceptions.RayServeException):  # asked while the controller was going
             return False
 
-    serve.start(http_options={"host": "127.0.0.1", "port": 0}, proxy_location="Disabled")
     try:
+        serve.start(http_options={"host": "127.0.0.1", "port": 0}, proxy_location="Disabled")
         serve.run(Nothing.bind(), name="nothing", route_prefix=None)
         with watched() as lease:
             time.sleep(3)
@@ -43,4 +46,33 @@ def test_serve_ends_with_the_lease_and_not_before() -> None:
         with pytest.raises(ServingError, match="taken down by somebody else"):
             stand_by(Vigil([], may_sleep=False), Display(io.StringIO()))
     finally:
-        serve.shutdown()
+        taken_down()
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("ray_cluster")
+def test_serve_ends_also_where_its_controller_does_not_answer_for_a_while() -> None:
+    """`serve.shutdown` gives it five seconds and then returns as if there were nothing to end."""
+    from ray import serve
+
+    serve.start(http_options={"host": "127.0.0.1", "port": 0}, proxy_location="Disabled")
+    (controller,) = processes("ServeController")
+    controller.suspend()
+    timer = threading.Timer(8, controller.resume)
+    timer.start()
+    try:
+        assert taken_down()
+    finally:
+        timer.join()
+    assert serve.status().applications == {}
+    assert psutil.wait_procs([controller], timeout=60)[1] == []
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """Return the processes of this cluster with a word in their title."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+    return found

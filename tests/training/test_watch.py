@@ -169,7 +169,8 @@ def test_what_is_only_shown_ends_no_training_and_is_told_once(
         borne.add(record(step))
     borne.close()
     assert sink.tried == 10
-    assert [line.message for line in caplog.records] == [f"Failing fails, and training goes on: {type(error).__name__}: {error}"]
+    told = [line.message for line in caplog.records if line.name.startswith("mixray")]
+    assert told == [f"Failing fails, and training goes on: {type(error).__name__}: {error}"]
     sink.error = None
     borne.add(record(10))
     assert sink.seen == [10]

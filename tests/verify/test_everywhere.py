@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mixray.serving.watch import taken_down
 from mixray.verify import verify
 
 ROWS = [
@@ -96,9 +97,9 @@ def test_in_tasks_actors_pools_and_replicas_of_ray() -> None:
         ray.kill(actor)
     pooled = ray.data.range(2).map_batches(InPool, batch_size=1, compute=ray.data.ActorPoolStrategy(size=1)).take_all()
     assert [row["told"].split("|") for row in pooled] == [EXPECTED] * 2
-    serve.start(http_options={"host": "127.0.0.1", "port": 0}, proxy_location="Disabled")
     try:
+        serve.start(http_options={"host": "127.0.0.1", "port": 0}, proxy_location="Disabled")
         handle = serve.run(Replica.bind(), name="verdicts", route_prefix=None)
         assert handle.remote().result(timeout_s=300) == EXPECTED
     finally:
-        serve.shutdown()
+        taken_down()
