@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mixray import session
 from mixray.errors import ClusterError
 from mixray.session import is_private, ray_session
 
@@ -82,27 +83,15 @@ def test_a_session_within_another_uses_its_ray_and_leaves_it_up(ray_cluster: Non
     assert ray.get_runtime_context().get_node_id() == node
 
 
-SOMEBODYS = """
-import sys
-import ray
-from mixray.errors import ClusterError
-from mixray.session import ray_session
+def test_ray_that_somebody_else_started_in_this_process_is_neither_used_nor_ended(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
 
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-try:
-    with ray_session():
+    monkeypatch.setattr(session, "_open", [])  # as where no session is
+    with pytest.raises(ClusterError, match=r"this process has started Ray itself.*ray\.shutdown\(\)"), ray_session():
         pass
-except ClusterError as error:
-    sys.stdout.write(str(error))
-assert ray.is_initialized()
-"""
-
-
-def test_ray_that_somebody_else_started_in_this_process_is_neither_used_nor_ended() -> None:
-    done = subprocess.run([sys.executable, "-c", SOMEBODYS], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "this process has started Ray itself" in done.stdout
-    assert "ray.shutdown()" in done.stdout
+    assert ray.is_initialized()
 
 
 def test_the_address_of_a_job_server_is_told_from_a_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
