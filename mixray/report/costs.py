@@ -2,11 +2,12 @@
 
 A pool is asked once and mixed many times. An arm is charged the share of a pool that its mixture uses: the rows it takes over the pool's
 right traces, so that wrong answers are paid for by the right ones. `asked_tokens` are those of the whole pools. What training costs is the
-mean over seeds; a merge costs what the two students it is made of cost.
+mean over seeds; a merge costs what the two students it is made of cost, and a trace that both were taught is paid for once.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def cost_rows(
         if group.mixture is None:
             continue
         parts = [known.get((group.student, name)) for name in (group.merged.hard, group.merged.easy)] if group.merged else [group]
-        spent = _added([_spent(part, by_hash, mixtures, pools, trainings) if part else None for part in parts])
+        spent = _spent([part for part in parts if part], by_hash, mixtures, pools, trainings) if all(parts) else _UNKNOWN
         gap = changes[group.student, group.label]
         points = 100 * gap["difference"]
         told = group.matched and points > 0
@@ -56,20 +57,19 @@ def cost_rows(
     return rows
 
 
-KEYS = ("teacher_tokens", "asked_tokens", "teacher_seconds", "teacher_cost", "training_seconds", "training_tokens")
+_KEYS = ("teacher_tokens", "asked_tokens", "teacher_seconds", "teacher_cost", "training_seconds", "training_tokens")
+_UNKNOWN: dict[str, Any] = dict.fromkeys(_KEYS) | {"currency": None, "used_shares": {}}
 
 
 def _spent(
-    group: SeedGroup, by_hash: Mapping[str, Artefact], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
+    parts: Sequence[SeedGroup], by_hash: Mapping[str, Artefact], mixtures: Mapping[str, Artefact], pools: Mapping[str, Artefact],
     trainings: Mapping[str, Row | None],
 ) -> dict[str, Any]:  # fmt: skip
-    mixture = _mixture(group.arms[0], by_hash, mixtures)
-    of_teachers = dict.fromkeys(KEYS[:4]) | {"currency": None, "used_shares": {}}
-    told = {**of_teachers, **(_of_teachers(mixture, pools) if mixture else {})}
-    figures = [trainings.get(arm.name) for arm in group.arms]
+    """Return what an arm cost, or a merge of several."""
+    taught = [_mixture(part.arms[0], by_hash, mixtures) for part in parts]
+    told = _UNKNOWN | (_of_teachers([mixture for mixture in taught if mixture], pools) if all(taught) else {})
     for name, key in (("training_seconds", "seconds"), ("training_tokens", "seen_tokens")):
-        values = [row[key] for row in figures if row is not None and row[key] is not None]
-        told[name] = sum(values) / len(values) if values and len(values) == len(figures) else None
+        told[name] = _sum([_mean([_figure(trainings.get(arm.name), key) for arm in part.arms]) for part in parts])
     return told
 
 
@@ -79,11 +79,13 @@ def _mixture(arm: Arm, by_hash: Mapping[str, Artefact], mixtures: Mapping[str, A
     return by_hash.get(used) if used else mixtures.get(arm.mixture or "")
 
 
-def _of_teachers(mixture: Artefact, pools: Mapping[str, Artefact]) -> dict[str, Any]:
+def _of_teachers(mixtures: Sequence[Artefact], pools: Mapping[str, Artefact]) -> dict[str, Any]:
     """Return what the used shares of the pools cost; None where a pool does not tell, no price where none was set."""
-    outcome = mixture.outcome
-    first, taken = outcome["steps"][0]["pools"], outcome["pools"]
-    used = {name: taken[name]["rows"] / first[name]["rows"] for name in taken if first.get(name, {}).get("rows") and taken[name]["rows"]}
+    right: dict[str, int] = {}
+    for mixture in mixtures:
+        for name, pool in mixture.outcome["steps"][0]["pools"].items():
+            right[name] = max(pool["rows"], right.get(name, 0))
+    used = {name: rows / right[name] for name, rows in _taken(mixtures).items() if right.get(name) and rows}
     told = {name: pools[name].outcome for name in used if name in pools}
     if set(told) != set(used):
         return {"used_shares": used}
@@ -100,20 +102,22 @@ def _of_teachers(mixture: Artefact, pools: Mapping[str, Artefact]) -> dict[str, 
     }
 
 
-def _added(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Return the sum of what several students cost; None where one of them is not known."""
-    known = [part for part in parts if part is not None]
-    currencies = {part["currency"] for part in known}
-    whole = len(known) == len(parts) and len(currencies) == 1
-    used: dict[str, float] = {}
-    for part in known:
-        for name, share in part["used_shares"].items():
-            used[name] = used.get(name, 0.0) + share
-    return {
-        **{key: _sum([part[key] for part in known]) if len(known) == len(parts) else None for key in KEYS},
-        "currency": currencies.pop() if whole else None,
-        "used_shares": used,
-    }
+def _taken(mixtures: Sequence[Artefact]) -> dict[str, int]:
+    """Return how many rows were taken from each pool; one that several mixtures took counts once."""
+    if len(mixtures) == 1:
+        return {name: pool["rows"] for name, pool in mixtures[0].outcome["pools"].items()}
+    tables = [mixture.read_table(["pool", "trace_id"]) for mixture in mixtures]
+    rows = {(row["pool"], row["trace_id"]) for table in tables for row in table.to_pylist()}
+    return dict(Counter(pool for pool, _ in sorted(rows)))
+
+
+def _figure(training: Row | None, key: str) -> float | None:
+    return training[key] if training else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    total = _sum(values)
+    return None if total is None else total / len(values)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

@@ -151,7 +151,7 @@ def merged_arm(store: Store, alpha: float, rights: Mapping[str, np.ndarray], *, 
 
 
 def mixtures(store: Store) -> dict[str, Artefact]:
-    """Make up the outcomes of mixtures; the report reads nothing else of them but their shares."""
+    """Make up mixtures of 903 problems: what came of them, and which traces they took; the report reads nothing else."""
     made = {}
     for name, alpha in {"short": 0.0, "mix-0.2": 0.2, "mix-0.5": 0.5, "long": 1.0}.items():
         token_share = 4 * alpha / (4 * alpha + 1 - alpha)
@@ -163,7 +163,10 @@ def mixtures(store: Store) -> dict[str, Artefact]:
         }
         every = {pool: {"rows": 910, "tokens": 910 * 50, "loss_tokens": 910 * 45} for pool in counts}
         artefact = store.artefact("mixtures", name, {"alpha": alpha})
+        taken = ["long"] * hard + ["short"] * (903 - hard)
         with artefact.staging() as staging:
+            traces = {"pool": taken, "trace_id": [f"p{number}/{pool}/0" for number, pool in enumerate(taken)]}
+            staging.write_table("mixture.parquet", pa.table(traces))
             staging.write_json(
                 "shares.json",
                 [

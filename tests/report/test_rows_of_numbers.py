@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mixray import recipe, report
-from mixray.report import Arm, markdown, page
+from mixray.report import Arm, Merged, markdown, page
 from mixray.report.build import build
 from mixray.report.differences import against_best, multiplicity
 from mixray.report.gaps import Difference
@@ -230,7 +230,12 @@ def test_an_arm_pays_for_the_share_of_each_pool_that_it_uses(store: Store) -> No
                 **made_up.pools(store)[name].outcome, "prompt_tokens": 100, "response_tokens": response,
                 "cost": 0.0 if name == "short" else 3.0,
             }  # fmt: skip
-    found = {row["label"]: row for row in made(store, made_up.arms(store), pools)["costs"]}
+    right = {"made-up-test": np.ones((120, 1), dtype=int)}
+    soups = [
+        replace(made_up.merged_arm(store, alpha, right), merged=Merged(hard, "short", "linear"))
+        for alpha, hard in ((0.2, "long"), (0.5, "mix-0.5"))
+    ]
+    found = {row["label"]: row for row in made(store, [*made_up.arms(store), *soups], pools)["costs"]}
     used = {"long": 452 / 910, "short": 451 / 910}  # rows of mix-0.5 over right traces of the pool
     row = found["mix-0.5"]
     assert row["used_shares"] == pytest.approx(used)
@@ -242,6 +247,12 @@ def test_an_arm_pays_for_the_share_of_each_pool_that_it_uses(store: Store) -> No
     assert row["training_seconds_per_point"] == pytest.approx(60 / row["points"])
     assert row["teacher_cost"] is row["cost_per_point"] is None  # the short pool has no price
     assert found["long"]["teacher_cost"] == pytest.approx(3.0 * 903 / 910)
+    assert found["soup-0.2"]["used_shares"] == pytest.approx({"long": 903 / 910, "short": 903 / 910})
+    assert found["soup-0.2"]["training_seconds"] == 120.0
+    assert found["soup-0.2"]["asked_tokens"] == 10_200
+    # What both were taught is paid for once: the short traces of mix-0.5 are among those of short.
+    assert found["soup-0.5"]["used_shares"] == pytest.approx({"long": 452 / 910, "short": 903 / 910})
+    assert found["soup-0.5"]["teacher_tokens"] == pytest.approx((9_100 * 452 + 1_100 * 903) / 910)
 
 
 def test_no_gain_and_no_match_have_no_price_per_point(store: Store) -> None:
