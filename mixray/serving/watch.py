@@ -47,12 +47,12 @@ class Watcher:
                     break
             except Exception:  # the controller may be on its way back
                 log.exception("the endpoint cannot be taken down yet")
-                time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         ray.kill(ray.get_runtime_context().current_actor)
 
 
 def taken_down(seconds: float = END_SECONDS) -> bool:
-    """End Serve on this cluster; return whether its controller is gone, which has so many seconds.
+    """End Serve on this cluster; return whether its controller is known to be gone, which has so many seconds.
 
     `serve.shutdown` alone is not enough (Ray 2.60): it gives a controller that is busy five seconds to answer, and then returns as if there
     were none; one that answers and does not end in half a minute it leaves behind as well. What is left listens on, and the next
@@ -66,8 +66,12 @@ def taken_down(seconds: float = END_SECONDS) -> bool:
     while True:
         with contextlib.suppress(RayError, RayServeException):  # it went while it was asked
             serve.shutdown()
-        if not _lives(_CONTROLLER, _SERVE):
-            return True
+        try:
+            if not _lives(_CONTROLLER, _SERVE):
+                return True
+        except RayError as error:  # the cluster itself is gone, or going
+            log.error("whether Ray Serve has ended cannot be seen: %s", error)
+            return False
         if time.monotonic() > deadline:
             log.error("Ray Serve's controller did not end in %.0f s", seconds)
             return False
