@@ -57,8 +57,10 @@ def cost_rows(
     return rows
 
 
-_KEYS = ("teacher_tokens", "asked_tokens", "teacher_seconds", "teacher_cost", "training_seconds", "training_tokens")
-_UNKNOWN: dict[str, Any] = dict.fromkeys(_KEYS) | {"currency": None, "used_shares": {}}
+_UNKNOWN: dict[str, Any] = {
+    "teacher_tokens": None, "asked_tokens": None, "teacher_seconds": None, "teacher_cost": None, "currency": None, "used_shares": {},
+    "training_seconds": None, "training_tokens": None,
+}  # fmt: skip
 
 
 def _spent(

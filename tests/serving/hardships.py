@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import threading
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 from malformed import Request, malformed
+from processes import processes
 from ray import serve
 
 from mixray.serving.adapters import Group
@@ -142,7 +142,6 @@ def _text(answer: httpx.Response) -> str:
 
 def replica_of(arm: str) -> psutil.Process:
     """Return the process that holds a student, among our own."""
-    for process in psutil.Process(os.getpid()).children(recursive=True):
-        if f"StudentServer:{arm.replace('.', '_')}" in " ".join(process.cmdline()):
-            return process
-    raise AssertionError(f"no process holds {arm}")
+    found = processes(f"StudentServer:{arm.replace('.', '_')}")
+    assert found, f"no process holds {arm}"
+    return found[0]

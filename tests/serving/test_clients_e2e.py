@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import hardships
 import httpx
 import openai
 import pytest
+from waiting import until
 
 from mixray import recipe
 from mixray.serving import Endpoint, serve_students
@@ -141,10 +141,8 @@ def hang_up(up: Up, client: httpx.Client, request_id: str) -> list[dict[str, Any
     body = {"model": ARM, "messages": MESSAGES, "max_tokens": 400, "ignore_eos": True, "stream": True}
     with client.stream("POST", f"{up.endpoint.url}/chat/completions", json=body, headers={"x-request-id": request_id}) as stream:
         next(stream.iter_lines())
-    deadline = time.monotonic() + 60
-    while not (lines := [line for line in up.lines() if line["id"] == request_id]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return lines
+    until(lambda: any(line["id"] == request_id for line in up.lines()), 60)
+    return [line for line in up.lines() if line["id"] == request_id]
 
 
 def test_a_client_that_hangs_up_stops_the_engine(up: Up) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import httpx
 import pytest
 import yaml
 from ray import serve as ray_serve
+from waiting import until
 
 from mixray import chat, recipe
 from mixray.serving import deploy
@@ -80,10 +80,8 @@ def test_the_configuration_comes_up_behind_serves_proxy_and_its_adapters_answer_
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}, timeout=60) as client:
         root = deployed.removesuffix("/v1")
         assert httpx.get(f"{deployed}/models").status_code == 401
-        deadline = time.monotonic() + 60
-        while (ready := client.get(f"{root}/ready").json())["status"] != "ready" and time.monotonic() < deadline:
-            time.sleep(1)  # who does not answer within two seconds does not count
-        assert ready == {"status": "ready", "students": 3, "answering": 3}
+        # Who does not answer within two seconds does not count.
+        assert until(lambda: client.get(f"{root}/ready").json() == {"status": "ready", "students": 3, "answering": 3}, 60)
         assert {card["id"] for card in client.get(f"{deployed}/models").json()["data"]} == set(adapted)
         told = {}
         for name, source in adapted.items():

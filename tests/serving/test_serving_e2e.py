@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +12,9 @@ import psutil
 import pyarrow as pa
 import pytest
 from certificate import self_signed
+from processes import processes
 from ray import serve
+from waiting import until
 
 from mixray import evaluation, recipe, rows
 from mixray.certificates import certificates
@@ -33,15 +33,7 @@ EVALUATE = recipe.Evaluate(
 
 def replicas() -> list[psutil.Process]:
     """Return every process of ours that holds a student or a part of Serve."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            title = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if any(word in title for word in ("Serve", "SERVE", "EngineCore", "VLLM")):
-            found.append(process)
-    return found
+    return processes("Serve", "SERVE", "EngineCore", "VLLM")
 
 
 @pytest.mark.e2e
@@ -94,14 +86,6 @@ def num_running() -> int:
     return serve.status().applications["mixray"].deployments["StudentServer:short"].replica_states.get("RUNNING", 0)
 
 
-def until(is_so: Callable[[], bool], seconds: float) -> bool:
-    """Wait until something is so; return whether it came to be."""
-    deadline = time.monotonic() + seconds
-    while not is_so() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return is_so()
-
-
 @pytest.mark.e2e
 @pytest.mark.usefixtures("ray_cluster")
 def test_behind_several_gates_with_https_a_student_grows_with_the_crowd_sleeps_and_wakes(
@@ -150,9 +134,4 @@ def logged(folder: Path) -> list[int]:
 
 def seconds_of_students() -> dict[int, float]:
     """Return the processor seconds that each replica of a student has taken."""
-    return {process.pid: sum(process.cpu_times()[:2]) for process in students()}
-
-
-def students() -> list[psutil.Process]:
-    """Return the processes of students' replicas."""
-    return sorted((process for process in replicas() if "StudentServer" in " ".join(process.cmdline())), key=lambda process: process.pid)
+    return {process.pid: sum(process.cpu_times()[:2]) for process in processes("StudentServer")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import threading
 import time
 
 import psutil
 import pytest
+from processes import processes
+from waiting import until
 
 from mixray.errors import ServingError
 from mixray.progress import Display
@@ -39,10 +40,7 @@ def test_serve_ends_with_the_lease_and_not_before() -> None:
             time.sleep(3)
             assert serve.status().applications["nothing"].status == "RUNNING"
             ray.kill(ray.get_actor(lease, namespace=NAMESPACE))  # what Ray does to it when the driver is killed
-            deadline = time.monotonic() + 180
-            while running() and time.monotonic() < deadline:
-                time.sleep(0.5)
-            assert not running()
+            assert until(lambda: not running(), 180)
         with pytest.raises(ServingError, match="taken down by somebody else"):
             stand_by(Vigil([], may_sleep=False), Display(io.StringIO()))
     finally:
@@ -66,13 +64,3 @@ def test_serve_ends_also_where_its_controller_does_not_answer_for_a_while() -> N
         timer.join()
     assert serve.status().applications == {}
     assert psutil.wait_procs([controller], timeout=60)[1] == []
-
-
-def processes(title: str) -> list[psutil.Process]:
-    """Return the processes of this cluster with a word in their title."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if title in " ".join(process.cmdline()):
-                found.append(process)
-    return found

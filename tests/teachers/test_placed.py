@@ -26,17 +26,12 @@ from mixray import teachers
 from mixray.progress import Display
 from mixray.store import Store
 
-class PlacedEngine(scripted_engine.ScriptedEngine):
+class PlacedEngine(scripted_engine.EngineOfTwo):
     def __init__(self, teacher):
-        super().__init__(teacher)
         context = ray.get_runtime_context()
-        (self.folder / f"place-{context.get_actor_id()}").write_text(json.dumps([context.get_node_id(), ray.get_gpu_ids()]))
-
-    def step(self):
-        last = time.monotonic() + 300
-        while len(list(self.folder.glob("place-*"))) < 2 and time.monotonic() < last:  # two were asked for: both are to come up
-            time.sleep(0.05)
-        return super().step()
+        place = Path(teacher.engine["folder"], f"place-{context.get_actor_id()}")
+        place.write_text(json.dumps([context.get_node_id(), ray.get_gpu_ids()]))
+        super().__init__(teacher)
 
 def drive(folder, model):
     store = Store(f"{folder}/store")
